@@ -1,0 +1,17 @@
+//! The inside of vila2: one envelope travels the chain
+//! intake → fetch → decode → caption → ground → relate → read_text → merge → publish,
+//! one owner at a time, and settles once.
+//!
+//! Nothing in here knows Kafka, ONNX Runtime, HTTP or the file system: see [`ports`].
+
+pub mod record;
+
+pub mod image;
+
+pub mod annotation;
+
+pub mod budget;
+
+pub mod error;
+
+pub mod ports;

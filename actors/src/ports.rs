@@ -1,0 +1,222 @@
+//! The traits the outside implements. Nothing else of the world is known in here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use crate::{
+    annotation::{Caption, Finish, Grounding, Merged, ModelFacts, SpatialRelation, TextLine},
+    budget::ImageCredit,
+    error::{DecodeError, FetchError, ModelError, PublishError},
+    image::{Decoded, Fetched, Image, ImageHeader},
+    record::RecordId,
+};
+
+/// Fetches the bytes behind a URL. Called from many tasks at once.
+pub trait Fetcher: Send + Sync + 'static {
+    /// One attempt, within the total deadline. Credit for the body is taken through `credit` once
+    /// the size is known (Content-Length, else the cap) and before the body is read.
+    ///
+    /// # Errors
+    /// See [`FetchError::disposition`]; retries are the caller's.
+    fn fetch<'a>(
+        &'a self,
+        url: &'a str,
+        credit: &'a mut ImageCredit,
+    ) -> BoxFuture<'a, Result<Fetched, FetchError>>;
+}
+
+/// Decodes files into pixels. Called from blocking tasks, many at once.
+pub trait Decoder: Send + Sync + 'static {
+    /// Reads format and size from the header and refuses what is too big, without decoding.
+    ///
+    /// # Errors
+    /// [`DecodeError`], always a rejection.
+    fn header(&self, body: &[u8]) -> Result<ImageHeader, DecodeError>;
+
+    /// Decodes the first frame, upright, sRGB.
+    ///
+    /// # Errors
+    /// [`DecodeError`], always a rejection.
+    fn decode(&self, body: Bytes) -> Result<Decoded, DecodeError>;
+}
+
+/// Names one running request inside one generator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// A question to a generator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// The user's text; the adapter applies the chat template and places the image.
+    pub text: Arc<str>,
+    /// Upper bound of generated tokens.
+    pub max_tokens: u32,
+    /// Sampling seed, from a hash of (id, round, stage); greedy decoding ignores it.
+    pub seed: u64,
+}
+
+/// A generator's answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Generated {
+    /// The text, special tokens removed.
+    pub text: String,
+    /// Generated tokens, stop token excluded.
+    pub tokens: u32,
+    /// Why it ended.
+    pub finish: Finish,
+}
+
+impl From<Generated> for Caption {
+    fn from(generated: Generated) -> Self {
+        let Generated {
+            text,
+            tokens,
+            finish,
+        } = generated;
+        Self {
+            text,
+            tokens,
+            finish,
+        }
+    }
+}
+
+/// A VLM: the captioner, or any specialist by prompt. Owned by one engine thread.
+pub trait Generator: 'static {
+    /// How many more requests can run now.
+    fn free_slots(&self) -> usize;
+
+    /// Starts a request; its first token comes with the next [`Generator::step`]. The vision
+    /// features of an image are computed once while the image is alive.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`] where this input is refused, else the whole generator is suspect.
+    fn admit(
+        &mut self,
+        request: RequestId,
+        image: Arc<Image>,
+        prompt: &Prompt,
+    ) -> Result<(), ModelError>;
+
+    /// One token for every running request; returns those that ended.
+    ///
+    /// # Errors
+    /// An error of the whole step: nothing of it counts, and the engine admits the running
+    /// requests again, one by one, after [`Generator::cancel`] of all.
+    #[allow(clippy::type_complexity)]
+    fn step(&mut self) -> Result<Vec<(RequestId, Result<Generated, ModelError>)>, ModelError>;
+
+    /// Forgets a request; unknown ones are ignored.
+    fn cancel(&mut self, request: RequestId);
+
+    /// Its entry in `models` of the output record, without prompt.
+    fn facts(&self) -> ModelFacts;
+}
+
+/// A model that answers a batch in one run. Owned by one engine thread.
+pub trait BatchModel: 'static {
+    /// One input.
+    type Question: Send + Sync + Clone + 'static;
+    /// One answer.
+    type Answer: Send + 'static;
+
+    /// The most inputs of one run.
+    fn max_batch(&self) -> usize;
+
+    /// Exactly one answer per input, in order.
+    ///
+    /// # Errors
+    /// An error of the whole run: the engine runs the members one by one.
+    #[allow(clippy::type_complexity)]
+    fn run(
+        &mut self,
+        batch: &[Self::Question],
+    ) -> Result<Vec<Result<Self::Answer, ModelError>>, ModelError>;
+
+    /// Its entry in `models` of the output record.
+    fn facts(&self) -> ModelFacts;
+}
+
+/// A text reader: image → lines.
+pub type TextReader = dyn BatchModel<Question = Arc<Image>, Answer = Vec<TextLine>>;
+
+/// A relater: image and groundings → relations.
+pub type Relater = dyn BatchModel<Question = Located, Answer = Vec<SpatialRelation>>;
+
+/// What a relater is asked.
+#[derive(Debug, Clone)]
+pub struct Located {
+    /// The picture.
+    pub image: Arc<Image>,
+    /// What was found in it.
+    pub groundings: Arc<[Grounding]>,
+}
+
+/// Builds a model on its engine's thread; called again to rebuild it.
+pub type Load<M> = Arc<dyn Fn() -> Result<Box<M>, ModelError> + Send + Sync>;
+
+/// What the merge is given.
+#[derive(Debug, Clone, Copy)]
+pub struct MergeInput<'a> {
+    /// The caption that came with the image.
+    pub original_caption: Option<&'a str>,
+    /// The captioner's text.
+    pub caption: &'a Caption,
+    /// Phrases with boxes.
+    pub grounding: &'a [Grounding],
+    /// Lines of text.
+    pub text: &'a [TextLine],
+    /// Relations.
+    pub spatial: &'a [SpatialRelation],
+}
+
+/// Merges caption and specialists. Pure: the same input gives the same output.
+pub trait Merger: Send + Sync + 'static {
+    /// Merges.
+    fn merge(&self, input: MergeInput<'_>) -> Merged;
+}
+
+/// Which topic a write goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// Enriched captions.
+    Captions,
+    /// Dead letters.
+    Dead,
+}
+
+/// One write.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// The topic.
+    pub destination: Destination,
+    /// Key bytes.
+    pub key: Option<Bytes>,
+    /// Value bytes.
+    pub value: Option<Bytes>,
+    /// Headers, in order; values are UTF-8.
+    pub headers: Vec<(&'static str, String)>,
+    /// The record this answers; its partition decides whether the write may still happen.
+    pub source: RecordId,
+    /// The epoch of the delivery: an older one than the partition's present epoch is refused with
+    /// [`PublishError::Revoked`].
+    pub epoch: crate::record::Epoch,
+}
+
+/// Writes records.
+pub trait Publisher: Send + Sync + 'static {
+    /// Hands over one write; the future ends when the broker confirmed it.
+    ///
+    /// # Errors
+    /// See [`PublishError::disposition`].
+    fn publish(&self, outgoing: Outgoing) -> BoxFuture<'static, Result<(), PublishError>>;
+}
+
+/// The input, as far as the chain must steer it.
+pub trait Source: Send + Sync + 'static {
+    /// Goes back to the ledger's watermark on every partition held; called after a restart of the
+    /// chain, when the epochs are already bumped.
+    fn rewind(&self);
+}

@@ -1,0 +1,1 @@
+//! Configuration: embedded default < file < environment < `--set`.

@@ -1,0 +1,1 @@
+//! HTTP(S) fetching behind an address guard.

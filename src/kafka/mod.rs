@@ -1,0 +1,1 @@
+//! Kafka: consumer, rebalance, commit, producer, codec, embedded broker.

@@ -1,0 +1,3 @@
+//! The `vila2` command.
+
+fn main() {}

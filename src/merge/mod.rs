@@ -1,0 +1,1 @@
+//! Caption and specialists to one text with verdicts.

@@ -1,0 +1,1 @@
+//! ONNX Runtime sessions, hub folders, one folder per architecture.
