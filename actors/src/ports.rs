@@ -160,6 +160,8 @@ pub type Load<M> = Arc<dyn Fn() -> Result<Box<M>, ModelError> + Send + Sync>;
 /// What the merge is given.
 #[derive(Debug, Clone, Copy)]
 pub struct MergeInput<'a> {
+    /// (width, height) of the original upright image: the frame of all coordinates.
+    pub size: (u32, u32),
     /// The caption that came with the image.
     pub original_caption: Option<&'a str>,
     /// The captioner's text.
