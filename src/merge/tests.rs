@@ -1,0 +1,171 @@
+use proptest::prelude::*;
+use vila2_actors::annotation::{
+    BoundingBox, Caption, Finish, Grounding, Quad, Relation, SpatialRelation, TextLine,
+};
+
+use super::*;
+
+fn caption(text: &str) -> Caption {
+    Caption {
+        text: text.to_owned(),
+        tokens: 9,
+        finish: Finish::Stop,
+    }
+}
+
+fn grounding(id: &str, phrase: &str, bounding_box: [f32; 4]) -> Grounding {
+    Grounding {
+        id: id.to_owned(),
+        phrase: phrase.to_owned(),
+        bounding_box: BoundingBox(bounding_box),
+        score: None,
+    }
+}
+
+fn relation(subject: &str, relation: Relation, object: &str) -> SpatialRelation {
+    SpatialRelation {
+        id: "s0".to_owned(),
+        subject: subject.to_owned(),
+        relation,
+        object: object.to_owned(),
+        score: 1.0,
+    }
+}
+
+fn line(text: &str) -> TextLine {
+    let quad = Quad([[60.0, 80.0], [90.0, 80.0], [90.0, 95.0], [60.0, 95.0]]);
+    TextLine {
+        id: "t0".to_owned(),
+        text: text.to_owned(),
+        quad,
+        score: 0.9,
+    }
+}
+
+#[test]
+fn caption_then_places_then_relations_then_text() {
+    let merged = SentenceMerger.merge(MergeInput {
+        size: (100, 100),
+        original_caption: None,
+        caption: &caption("Two objects on gray: a red circle and a blue star. It is  plain."),
+        grounding: &[
+            grounding("g0", "a red circle", [0.0, 0.0, 20.0, 20.0]),
+            grounding("g1", "a blue star", [70.0, 40.0, 90.0, 60.0]),
+        ],
+        text: &[line("HELLO")],
+        spatial: &[relation("g0", Relation::LeftOf, "g1")],
+    });
+    assert_eq!(
+        merged.enriched,
+        "Two objects on gray: a red circle and a blue star. It is plain. \
+         The red circle is at the top left. The blue star is on the right. \
+         The red circle is left of the blue star. The text at the bottom right reads \"HELLO\"."
+    );
+    let verdicts: Vec<Verdict> = merged.clauses.iter().map(|clause| clause.verdict).collect();
+    use Verdict::{Grounded, Inferred, Read, Unverified};
+    assert_eq!(
+        verdicts,
+        [Unverified, Unverified, Grounded, Grounded, Inferred, Read]
+    );
+    assert_eq!(merged.clauses[4].evidence, ["s0", "g0", "g1"]);
+    assert_eq!(merged.clauses[5].evidence, ["t0"]);
+}
+
+#[test]
+fn things_with_the_same_phrase_are_told_apart() {
+    let twins = [
+        grounding("g0", "a red circle", [0.0, 0.0, 20.0, 20.0]),
+        grounding("g1", "The red circle", [70.0, 40.0, 90.0, 60.0]),
+    ];
+    let names = Names::of(&twins);
+    assert_eq!(names.get("g0"), Some("the first red circle"));
+    assert_eq!(names.get("g1"), Some("the second red circle"));
+}
+
+#[test]
+fn a_relation_to_an_unknown_grounding_is_left_out() {
+    let merged = SentenceMerger.merge(MergeInput {
+        size: (100, 100),
+        original_caption: None,
+        caption: &caption("A red circle."),
+        grounding: &[grounding("g0", "a red circle", [0.0, 0.0, 20.0, 20.0])],
+        text: &[],
+        spatial: &[relation("g0", Relation::Above, "g7")],
+    });
+    assert_eq!(
+        merged.enriched,
+        "A red circle. The red circle is at the top left."
+    );
+}
+
+#[test]
+fn sentences_do_not_end_inside_numbers_or_after_initials() {
+    let split: Vec<String> =
+        sentences::split("A 3.5 m wall by J. Smith. \"Stop!\" it says. The end").collect();
+    assert_eq!(
+        split,
+        [
+            "A 3.5 m wall by J. Smith.",
+            "\"Stop!\"",
+            "it says.",
+            "The end"
+        ]
+    );
+}
+
+#[test]
+fn an_empty_caption_without_findings_gives_an_empty_text() {
+    let merged = SentenceMerger.merge(MergeInput {
+        size: (1, 1),
+        original_caption: Some("alt"),
+        caption: &caption("  "),
+        grounding: &[],
+        text: &[],
+        spatial: &[],
+    });
+    assert!(merged.enriched.is_empty() && merged.clauses.is_empty());
+}
+
+proptest! {
+    /// Clauses are the text, in order, and every id of evidence exists.
+    #[test]
+    fn clauses_make_up_the_text_and_evidence_exists(
+        text in "[A-Za-z .!?\"0-9]{0,80}",
+        phrases in prop::collection::vec(("[a-z]{1,8}( [a-z]{1,8}){0,3}", 0.0f32..500.0, 0.0f32..500.0), 0..5),
+        lines in prop::collection::vec("[A-Za-z0-9]{1,12}", 0..4),
+        pairs in prop::collection::vec((0usize..6, 0usize..6), 0..6),
+    ) {
+        let groundings: Vec<Grounding> = phrases.iter().enumerate()
+            .map(|(n, (phrase, x, y))| grounding(&format!("g{n}"), phrase, [*x, *y, x + 10.0, y + 10.0]))
+            .collect();
+        let spatial: Vec<SpatialRelation> = pairs.iter().enumerate()
+            .map(|(n, (a, b))| SpatialRelation {
+                id: format!("s{n}"),
+                ..relation(&format!("g{a}"), Relation::Near, &format!("g{b}"))
+            })
+            .collect();
+        let read: Vec<TextLine> = lines.iter().enumerate()
+            .map(|(n, text)| TextLine { id: format!("t{n}"), ..line(text) })
+            .collect();
+        let merged = SentenceMerger.merge(MergeInput {
+            size: (510, 510),
+            original_caption: None,
+            caption: &caption(&text),
+            grounding: &groundings,
+            text: &read,
+            spatial: &spatial,
+        });
+        let known: Vec<&str> = groundings.iter().map(|g| g.id.as_str())
+            .chain(spatial.iter().map(|s| s.id.as_str()))
+            .chain(read.iter().map(|t| t.id.as_str()))
+            .collect();
+        let mut rest = merged.enriched.as_str();
+        for clause in &merged.clauses {
+            let at = rest.find(&clause.text).expect("the clause is in the text, after the last one");
+            rest = &rest[at + clause.text.len()..];
+            prop_assert!(clause.evidence.iter().all(|id| known.contains(&id.as_str())));
+            prop_assert_eq!(clause.evidence.is_empty(), clause.verdict == Verdict::Unverified);
+        }
+        prop_assert!(rest.is_empty());
+    }
+}
