@@ -1,0 +1,227 @@
+//! The page as a whole: summary, tables, cards, dead letters.
+
+use std::collections::BTreeMap;
+
+use minijinja::{Environment, context};
+use serde::Serialize;
+use serde_json::Value;
+use vila2_actors::annotation::EnrichedCaption;
+
+use super::card::Card;
+
+/// The stages with times in a record, in path order.
+pub const STAGES: [&str; 7] = [
+    "fetch",
+    "decode",
+    "caption",
+    "ground",
+    "relate",
+    "read_text",
+    "merge",
+];
+
+#[derive(Serialize)]
+struct Named {
+    name: &'static str,
+    value: String,
+}
+
+#[derive(Serialize)]
+struct Latency {
+    stage: String,
+    count: u64,
+    p50: String,
+    p95: String,
+    p99: String,
+    p50_share: f64,
+    p95_share: f64,
+}
+
+#[derive(Serialize)]
+struct ScoreRow {
+    name: &'static str,
+    cells: Vec<Cell>,
+}
+
+#[derive(Serialize)]
+struct Cell {
+    text: String,
+    share: f64,
+}
+
+#[derive(Serialize)]
+struct DeadLetter {
+    reason: String,
+    stage: String,
+    detail: String,
+    value: String,
+    attempts: String,
+}
+
+#[derive(Serialize)]
+struct Model {
+    stage: String,
+    model: String,
+    revision: String,
+}
+
+/// Renders the page.
+///
+/// # Errors
+/// When the template does not fit the data: a bug.
+pub fn render(
+    summary: &Value,
+    captions: &[EnrichedCaption],
+    cards: Vec<Card>,
+    dead: &[Value],
+) -> Result<String, minijinja::Error> {
+    let mut environment = Environment::new();
+    environment.add_template("page.html", include_str!("page.html"))?;
+    let latency = latency(&summary["stages"]);
+    environment.get_template("page.html")?.render(context! {
+        style => include_str!("page.css"),
+        script => include_str!("page.js"),
+        tiles => tiles(summary),
+        has_total => latency.iter().any(|row| row.stage == "total"),
+        latency,
+        score => score(&summary["score"]),
+        score_facts => score_facts(&summary["score"]),
+        stages => STAGES,
+        models => models(captions),
+        dead => dead.iter().map(dead_letter).collect::<Vec<_>>(),
+        cards,
+    })
+}
+
+fn tiles(summary: &Value) -> Vec<Named> {
+    let whole = |key: &str| summary[key].as_u64().map(|count| count.to_string());
+    let rate = |key: &str| summary[key].as_f64().map(|rate| format!("{rate:.1}"));
+    [
+        ("images published", whole("images")),
+        ("captions", whole("captions")),
+        ("dead letters", whole("dead_letters")),
+        ("images per second", rate("images_per_second")),
+        ("mean caption batch", rate("caption_batch_mean")),
+        ("joined a running batch", whole("joined_running_batch")),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| {
+        Some(Named {
+            name,
+            value: value?,
+        })
+    })
+    .collect()
+}
+
+fn latency(stages: &Value) -> Vec<Latency> {
+    let Some(stages) = stages.as_object() else {
+        return Vec::new();
+    };
+    let ms = |row: &Value, key: &str| row[key].as_f64().unwrap_or_default();
+    let longest = stages
+        .iter()
+        .filter(|(stage, _)| *stage != "total")
+        .map(|(_, row)| ms(row, "p95_ms"))
+        .fold(f64::MIN_POSITIVE, f64::max);
+    let order = |stage: &str| {
+        STAGES
+            .iter()
+            .position(|known| *known == stage)
+            .unwrap_or(99)
+    };
+    let mut rows: Vec<_> = stages.iter().collect();
+    rows.sort_by_key(|(stage, _)| order(stage));
+    rows.into_iter()
+        .map(|(stage, row)| Latency {
+            stage: stage.clone(),
+            count: row["count"].as_u64().unwrap_or_default(),
+            p50: format!("{:.1}", ms(row, "p50_ms")),
+            p95: format!("{:.1}", ms(row, "p95_ms")),
+            p99: format!("{:.1}", ms(row, "p99_ms")),
+            p50_share: (ms(row, "p50_ms") / longest * 100.0).min(100.0),
+            p95_share: (ms(row, "p95_ms") / longest * 100.0).min(100.0),
+        })
+        .collect()
+}
+
+fn score(score: &Value) -> Vec<ScoreRow> {
+    let cell = |value: &Value| {
+        let value = value.as_f64().unwrap_or_default();
+        Cell {
+            text: format!("{value:.2}"),
+            share: value * 100.0,
+        }
+    };
+    [
+        ("objects", "object"),
+        ("attributes", "attribute"),
+        ("relations", "relation"),
+        ("boxes", "grounding"),
+    ]
+    .into_iter()
+    .filter(|(_, key)| score[key].is_object())
+    .map(|(name, key)| ScoreRow {
+        name,
+        cells: ["precision", "recall", "f1"]
+            .map(|part| cell(&score[key][part]))
+            .into(),
+    })
+    .collect()
+}
+
+fn score_facts(score: &Value) -> Vec<Named> {
+    [
+        ("words read", &score["text"]["word_recall"]),
+        ("character errors", &score["text"]["cer"]),
+        ("hallucinated mentions", &score["chair_i"]),
+        ("captions with one", &score["chair_s"]),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| {
+        Some(Named {
+            name,
+            value: format!("{:.1} %", value.as_f64()? * 100.0),
+        })
+    })
+    .collect()
+}
+
+fn dead_letter(letter: &Value) -> DeadLetter {
+    let header = |name: &str| {
+        letter["headers"][name]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    DeadLetter {
+        reason: header("vila2-reason"),
+        stage: header("vila2-stage"),
+        detail: header("vila2-detail"),
+        attempts: header("vila2-attempts"),
+        value: letter["value"].as_str().unwrap_or("(empty)").to_owned(),
+    }
+}
+
+/// Each model once, with the stages it answered.
+fn models(captions: &[EnrichedCaption]) -> Vec<Model> {
+    let mut stages: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for (stage, facts) in captions.iter().flat_map(|record| &record.models) {
+        let known = stages.entry((&facts.model, &facts.revision)).or_default();
+        if !known.contains(&stage.as_str()) {
+            known.push(stage);
+        }
+    }
+    stages
+        .into_iter()
+        .map(|((model, revision), mut stages)| {
+            stages.sort_by_key(|stage| STAGES.iter().position(|known| known == stage));
+            let (model, revision) = (model.to_owned(), revision.to_owned());
+            Model {
+                stage: stages.join(", "),
+                model,
+                revision,
+            }
+        })
+        .collect()
+}
