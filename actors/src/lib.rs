@@ -10,8 +10,18 @@ pub mod image;
 
 pub mod annotation;
 
+pub mod ledger;
+
 pub mod budget;
 
 pub mod error;
 
 pub mod ports;
+
+pub mod config;
+
+pub mod intake;
+
+pub mod engine;
+
+pub mod pipeline;

@@ -1,0 +1,164 @@
+//! What the chain is told at its start: limits, prompts, modes. Checked by the outside.
+
+use std::{sync::Arc, time::Duration};
+
+/// Everything the chain can be told.
+#[derive(Debug, Clone)]
+pub struct ChainConfig {
+    /// Bounds.
+    pub limits: Limits,
+    /// Retries of a fetch.
+    pub fetch: FetchConfig,
+    /// The captioner.
+    pub caption: CaptionConfig,
+    /// The grounding specialist.
+    pub ground: GroundConfig,
+    /// The spatial specialist.
+    pub relate: SpecialistConfig,
+    /// The text reader.
+    pub read_text: SpecialistConfig,
+    /// How often a record may fail in a model, or take the chain down, before it is a dead letter.
+    pub attempts: u32,
+    /// What is tolerated before the process gives up.
+    pub tolerance: Tolerance,
+}
+
+/// Bounds of the chain.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Records on their way at once.
+    pub records: usize,
+    /// Bytes of bodies and pixels alive at once.
+    pub image_bytes: u64,
+    /// After this a record is dead-lettered as `stuck`.
+    pub record: Duration,
+    /// How long a drain may take.
+    pub drain: Duration,
+    /// Pictures decoded at once.
+    pub decoders: usize,
+}
+
+/// Retries of a fetch.
+#[derive(Debug, Clone)]
+pub struct FetchConfig {
+    /// Further attempts after the first, on transient errors only.
+    pub retries: u32,
+    /// Wait before the first retry; doubles with each, and the server's `Retry-After` overrules it
+    /// where it asks for more.
+    pub backoff: Duration,
+    /// The longest wait between two attempts.
+    pub max_backoff: Duration,
+}
+
+/// The captioner.
+#[derive(Debug, Clone)]
+pub struct CaptionConfig {
+    /// Name of the engine.
+    pub engine: String,
+    /// One is chosen per image, by a hash of (id, round, stage).
+    pub prompts: Vec<Arc<str>>,
+    /// Upper bound of generated tokens.
+    pub max_tokens: u32,
+}
+
+/// The grounding specialist: a prompt to an engine.
+#[derive(Debug, Clone)]
+pub struct GroundConfig {
+    /// Name of the engine; the caption engine computes the vision features of an image once.
+    pub engine: String,
+    /// The question.
+    pub prompt: Arc<str>,
+    /// Upper bound of generated tokens.
+    pub max_tokens: u32,
+    /// Whether it must answer, and how long it may take.
+    pub specialist: SpecialistConfig,
+}
+
+/// How a specialist takes part.
+#[derive(Debug, Clone, Default)]
+pub struct SpecialistConfig {
+    /// Whether it must answer.
+    pub mode: Mode,
+    /// How long it may take; `None`: as long as the record.
+    pub timeout: Option<Duration>,
+}
+
+/// Whether a specialist must answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Its failure is the record's failure.
+    Required,
+    /// Its failure gives a degraded record.
+    #[default]
+    Optional,
+    /// It is not asked.
+    Off,
+}
+
+/// What is tolerated before the process gives up.
+#[derive(Debug, Clone)]
+pub struct Tolerance {
+    /// Restarts of the chain, or rebuilds of one engine, within `window`.
+    pub restarts: usize,
+    /// See `restarts`.
+    pub window: Duration,
+    /// Records in a row that fail as `model_failed` before the breaker trips.
+    pub model_failed_run: u32,
+}
+
+impl Default for ChainConfig {
+    fn default() -> Self {
+        let engine = String::from("captioner");
+        Self {
+            limits: Limits::default(),
+            fetch: FetchConfig::default(),
+            caption: CaptionConfig {
+                engine: engine.clone(),
+                prompts: vec![Arc::from("Describe this image in detail.")],
+                max_tokens: 256,
+            },
+            ground: GroundConfig {
+                engine,
+                prompt: Arc::from("Describe this image with locations."),
+                max_tokens: 256,
+                specialist: SpecialistConfig::default(),
+            },
+            relate: SpecialistConfig::default(),
+            read_text: SpecialistConfig::default(),
+            attempts: 3,
+            tolerance: Tolerance::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            records: 2_000,
+            image_bytes: 512 << 20,
+            record: Duration::from_secs(300),
+            drain: Duration::from_secs(25),
+            decoders: std::thread::available_parallelism().map_or(2, usize::from),
+        }
+    }
+}
+
+impl Default for FetchConfig {
+    fn default() -> Self {
+        Self {
+            retries: 2,
+            backoff: Duration::from_millis(250),
+            max_backoff: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Tolerance {
+    fn default() -> Self {
+        Self {
+            restarts: 5,
+            window: Duration::from_secs(60),
+            model_failed_run: 20,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The way in: where a source hands over its records.
+
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    budget::{RecordBudget, RecordPermit},
+    ledger::{Admission, Ledger},
+    record::{Epoch, Record},
+};
+
+/// Takes a record that has a permit and is tracked by the ledger.
+pub(crate) type Entry = Box<dyn Fn(Record, Epoch, RecordPermit) + Send + Sync>;
+
+/// Handed to a source. Clones are the same intake.
+#[derive(Clone)]
+pub struct Intake {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    ledger: Arc<Ledger>,
+    records: RecordBudget,
+    /// `None` while the chain restarts or drains.
+    entry: RwLock<Option<Entry>>,
+    open: watch::Sender<bool>,
+}
+
+impl Intake {
+    pub(crate) fn new(ledger: Arc<Ledger>, records: RecordBudget) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                ledger,
+                records,
+                entry: RwLock::new(None),
+                open: watch::channel(false).0,
+            }),
+        }
+    }
+
+    /// Hands a record over, without waiting. Records of a partition come in offset order. What the
+    /// ledger knows as finished, and what is not ours, is dropped here.
+    ///
+    /// # Errors
+    /// The record, where no `records` permit is free or the chain restarts: keep it, pause, try
+    /// again.
+    #[allow(clippy::result_large_err)] // the record comes back whole, on a path that is rare
+    pub fn try_admit(&self, record: Record) -> Result<(), Record> {
+        // Held while the record goes in, so that a restart bumps epochs strictly between records.
+        let entry = (self.shared.entry.read()).unwrap_or_else(PoisonError::into_inner);
+        let Some(entry) = entry.as_ref() else {
+            return Err(record);
+        };
+        let Some(permit) = self.shared.records.try_take() else {
+            return Err(record);
+        };
+        if let Admission::New(epoch) = self.shared.ledger.admit(&record.id) {
+            entry(record, epoch, permit);
+        }
+        Ok(())
+    }
+
+    /// The ledger that records are admitted to.
+    #[must_use]
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.shared.ledger
+    }
+
+    /// Free `records` permits, for a low-water mark.
+    #[must_use]
+    pub fn free_records(&self) -> usize {
+        self.shared.records.free()
+    }
+
+    /// Ends when a record would be admitted.
+    pub async fn room(&self) {
+        let mut open = self.shared.open.subscribe();
+        loop {
+            if open.wait_for(|open| *open).await.is_err() {
+                return;
+            }
+            self.shared.records.room(1).await;
+            if *open.borrow() {
+                return;
+            }
+        }
+    }
+
+    /// Opens the intake to a chain that has started.
+    pub(crate) fn open(&self, entry: Entry) {
+        *(self.shared.entry.write()).unwrap_or_else(PoisonError::into_inner) = Some(entry);
+        self.shared.open.send_replace(true);
+    }
+
+    /// Closes the intake: when it returns, nothing is on its way in.
+    pub(crate) fn close(&self) {
+        self.shared.open.send_replace(false);
+        *(self.shared.entry.write()).unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl fmt::Debug for Intake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Intake")
+            .field("free_records", &self.free_records())
+            .finish_non_exhaustive()
+    }
+}

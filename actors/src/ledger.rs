@@ -1,0 +1,353 @@
+//! The offset ledger: per partition, what is in flight, what is finished, and what may be
+//! committed. It knows no broker; every rule about epochs and watermarks is in here.
+//!
+//! Records of a partition are admitted in offset order within an epoch. Offsets that are passed
+//! over (compaction, transaction markers) count as finished. The watermark is the lowest
+//! unsettled offset; what finished above it travels in the commit's metadata, so that a slow
+//! record holds nothing back and a restart repeats only what was in flight.
+
+mod finished;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+
+use self::finished::Finished;
+use crate::{
+    error::Reason,
+    record::{Epoch, RecordId},
+};
+
+/// How a delivery ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The broker confirmed the enriched caption.
+    Published,
+    /// The broker confirmed the dead letter.
+    DeadLettered(Reason),
+    /// Dropped without an answer: a bug. The offset stays unsettled.
+    Abandoned,
+}
+
+/// What to do with a record that arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// New: it is tracked as in flight from now on.
+    New(Epoch),
+    /// Settled before, or in flight already: skip it.
+    Finished,
+    /// The partition is not assigned, or the source has yet to go back to the watermark after
+    /// [`Ledger::rewind`]: drop it, it comes again.
+    NotOurs,
+}
+
+/// What may be committed for a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// Next to commit: the lowest unsettled offset.
+    pub offset: i64,
+    /// What finished above it, at most 4,096 bytes of ASCII; empty where nothing did.
+    pub metadata: String,
+    /// The map is nearly full: pause this partition.
+    pub full: bool,
+}
+
+/// The ledger of all assigned partitions. Shared as `Arc<Ledger>`; every call is short.
+#[derive(Debug)]
+pub struct Ledger {
+    inner: Mutex<Inner>,
+    generation: AtomicU64,
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    last_epoch: u64,
+    topics: HashMap<Arc<str>, BTreeMap<i32, Partition>>,
+}
+
+#[derive(Debug)]
+struct Partition {
+    epoch: Epoch,
+    /// The lowest unsettled offset; unknown until the first record where nothing was committed.
+    watermark: Option<i64>,
+    /// One above the highest offset admitted in this epoch.
+    cursor: Option<i64>,
+    /// The source must first come back to the watermark.
+    rewound: bool,
+    in_flight: BTreeMap<i64, Instant>,
+    finished: Finished,
+    /// Counts what would change a commit; `offered` and `committed` are values of it.
+    version: u64,
+    offered: Option<(i64, u64)>,
+    committed: u64,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Ledger {
+    /// A ledger without partitions.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            inner: Mutex::default(),
+            generation: AtomicU64::new(0),
+            changes: watch::channel(0).0,
+        }
+    }
+
+    /// Takes a partition over at its committed offset (`None`: nothing was committed, the first
+    /// record decides) and reads back what finished above it.
+    pub fn assign(
+        &self,
+        topic: &Arc<str>,
+        partition: i32,
+        committed: Option<i64>,
+        metadata: Option<&str>,
+    ) -> Epoch {
+        let mut inner = self.lock();
+        let epoch = inner.next_epoch();
+        let finished = match (committed, metadata) {
+            (Some(offset), Some(text)) => Finished::decode(offset, text),
+            _ => Finished::default(),
+        };
+        let state = Partition {
+            epoch,
+            watermark: committed,
+            cursor: committed,
+            rewound: false,
+            in_flight: BTreeMap::new(),
+            finished,
+            version: 0,
+            offered: None,
+            committed: 0,
+        };
+        let partitions = inner.topics.entry(Arc::clone(topic)).or_default();
+        if partitions.insert(partition, state).is_some() {
+            drop(inner);
+            self.changed();
+        }
+        epoch
+    }
+
+    /// Decides on a record that arrived, and tracks it as in flight where it is new.
+    pub fn admit(&self, id: &RecordId) -> Admission {
+        let mut inner = self.lock();
+        match inner.partition(&id.topic, id.partition) {
+            Some(partition) => partition.admit(id.offset),
+            None => Admission::NotOurs,
+        }
+    }
+
+    /// Ends a delivery. Of an older epoch, or ended before: ignored.
+    ///
+    /// Returns whether it counted.
+    pub fn settle(&self, id: &RecordId, epoch: Epoch, outcome: Outcome) -> bool {
+        let mut inner = self.lock();
+        match inner.partition(&id.topic, id.partition) {
+            Some(partition) if partition.epoch == epoch => partition.settle(id.offset, outcome),
+            _ => false,
+        }
+    }
+
+    /// Whether a delivery of `epoch` may still be published and settled.
+    #[must_use]
+    pub fn is_current(&self, id: &RecordId, epoch: Epoch) -> bool {
+        let mut inner = self.lock();
+        (inner.partition(&id.topic, id.partition)).is_some_and(|p| p.epoch == epoch)
+    }
+
+    /// What may be committed now; `None` where the partition is not assigned or nothing of it is
+    /// known yet.
+    #[must_use]
+    pub fn position(&self, topic: &str, partition: i32) -> Option<Position> {
+        self.lock().partition(topic, partition)?.position()
+    }
+
+    /// Every partition whose position changed since it was last [`Ledger::committed`].
+    #[must_use]
+    pub fn dirty(&self) -> Vec<(Arc<str>, i32, Position)> {
+        let mut dirty = Vec::new();
+        for (topic, partitions) in &mut self.lock().topics {
+            for (&number, partition) in partitions {
+                if partition.version == partition.committed {
+                    continue;
+                }
+                if let Some(position) = partition.position() {
+                    partition.offered = Some((position.offset, partition.version));
+                    dirty.push((Arc::clone(topic), number, position));
+                }
+            }
+        }
+        dirty
+    }
+
+    /// The broker took the position that [`Ledger::dirty`] offered last, at `offset`.
+    pub fn committed(&self, topic: &str, partition: i32, offset: i64) {
+        if let Some(partition) = self.lock().partition(topic, partition)
+            && let Some((offered, version)) = partition.offered
+            && offered == offset
+        {
+            partition.committed = version;
+        }
+    }
+
+    /// Gives a partition up: its epoch ends and what is in flight is forgotten. Returns the last
+    /// position, to be committed before the partition goes.
+    pub fn revoke(&self, topic: &str, partition: i32) -> Option<Position> {
+        let mut gone = (self.lock().topics.get_mut(topic)?).remove(&partition)?;
+        self.changed();
+        gone.position()
+    }
+
+    /// Starts a new epoch on every partition and forgets what is in flight. Returns where the
+    /// source must seek; until it has, later records are refused with [`Admission::NotOurs`].
+    pub fn rewind(&self) -> Vec<(Arc<str>, i32, i64)> {
+        let mut seeks = Vec::new();
+        let mut inner = self.lock();
+        let mut last = inner.last_epoch;
+        for (topic, partitions) in &mut inner.topics {
+            for (&number, partition) in partitions {
+                last += 1;
+                partition.rewind(Epoch(last));
+                if let Some(offset) = partition.watermark {
+                    seeks.push((Arc::clone(topic), number, offset));
+                }
+            }
+        }
+        inner.last_epoch = last;
+        drop(inner);
+        self.changed();
+        seeks
+    }
+
+    /// How many records are in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        (self.lock().topics.values())
+            .flat_map(BTreeMap::values)
+            .map(|partition| partition.in_flight.len())
+            .sum()
+    }
+
+    /// The age of the oldest record in flight.
+    #[must_use]
+    pub fn oldest_unsettled(&self) -> Option<Duration> {
+        let inner = self.lock();
+        (inner.topics.values())
+            .flat_map(BTreeMap::values)
+            .flat_map(|partition| partition.in_flight.values())
+            .min()
+            .map(Instant::elapsed)
+    }
+
+    /// Rises whenever an epoch ended. Where it stands still, what was current is current.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Ends when the delivery is no longer current.
+    pub async fn stale(&self, id: &RecordId, epoch: Epoch) {
+        let mut changes = self.changes.subscribe();
+        while self.is_current(id, epoch) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn changed(&self) {
+        let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        self.changes.send_replace(generation);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn next_epoch(&mut self) -> Epoch {
+        self.last_epoch += 1;
+        Epoch(self.last_epoch)
+    }
+
+    fn partition(&mut self, topic: &str, partition: i32) -> Option<&mut Partition> {
+        self.topics.get_mut(topic)?.get_mut(&partition)
+    }
+}
+
+impl Partition {
+    fn admit(&mut self, offset: i64) -> Admission {
+        let watermark = *self.watermark.get_or_insert(offset);
+        if self.rewound && offset > watermark {
+            return Admission::NotOurs;
+        }
+        self.rewound = false;
+        let cursor = self.cursor.unwrap_or(offset);
+        if offset > cursor {
+            self.finish(cursor, offset);
+        }
+        self.cursor = Some(cursor.max(offset + 1));
+        let settled = self.watermark.is_some_and(|w| offset < w) || self.finished.contains(offset);
+        if settled || self.in_flight.contains_key(&offset) {
+            return Admission::Finished;
+        }
+        self.in_flight.insert(offset, Instant::now());
+        Admission::New(self.epoch)
+    }
+
+    fn settle(&mut self, offset: i64, outcome: Outcome) -> bool {
+        if self.in_flight.remove(&offset).is_none() {
+            return false;
+        }
+        if outcome != Outcome::Abandoned {
+            self.finish(offset, offset + 1);
+        }
+        true
+    }
+
+    fn finish(&mut self, start: i64, end: i64) {
+        self.finished.insert(start, end);
+        self.version += 1;
+        self.advance();
+    }
+
+    fn advance(&mut self) {
+        if let Some(watermark) = self.watermark {
+            self.watermark = Some(self.finished.advance(watermark));
+        }
+    }
+
+    fn position(&mut self) -> Option<Position> {
+        let offset = self.watermark?;
+        let (metadata, full) = self.finished.encode(offset);
+        Some(Position {
+            offset,
+            metadata,
+            full,
+        })
+    }
+
+    fn rewind(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
+        self.in_flight.clear();
+        // Below the cursor the watermark is a record that was in flight: it must come again.
+        self.rewound = self.watermark < self.cursor;
+        self.cursor = self.watermark;
+    }
+}

@@ -1,0 +1,337 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::{finished::METADATA_BYTES, *};
+
+fn topic() -> Arc<str> {
+    Arc::from("images")
+}
+
+fn id(offset: i64) -> RecordId {
+    RecordId {
+        topic: topic(),
+        partition: 0,
+        offset,
+    }
+}
+
+fn admit(ledger: &Ledger, offset: i64) -> Epoch {
+    match ledger.admit(&id(offset)) {
+        Admission::New(epoch) => epoch,
+        other => panic!("{offset}: {other:?}"),
+    }
+}
+
+fn position(ledger: &Ledger) -> Position {
+    ledger.position("images", 0).expect("assigned")
+}
+
+#[test]
+fn the_watermark_waits_for_the_slowest_and_remembers_what_finished_above_it() {
+    let ledger = Ledger::new();
+    ledger.assign(&topic(), 0, Some(5), None);
+    let epochs: Vec<_> = (5..9).map(|offset| admit(&ledger, offset)).collect();
+    for offset in [6, 8] {
+        assert!(ledger.settle(&id(offset), epochs[0], Outcome::Published));
+    }
+    let held = position(&ledger);
+    assert_eq!(held.offset, 5);
+    ledger.settle(&id(5), epochs[0], Outcome::DeadLettered(Reason::Stuck));
+    assert_eq!(position(&ledger).offset, 7);
+
+    let next = Ledger::new();
+    next.assign(&topic(), 0, Some(held.offset), Some(&held.metadata));
+    let again: Vec<_> = (5..9)
+        .filter(|&offset| matches!(next.admit(&id(offset)), Admission::New(_)))
+        .collect();
+    assert_eq!(again, [5, 7]);
+}
+
+#[test]
+fn offsets_that_are_passed_over_hold_nothing_back() {
+    let ledger = Ledger::new();
+    ledger.assign(&topic(), 0, Some(0), None);
+    let epoch = admit(&ledger, 3);
+    assert_eq!(position(&ledger).offset, 3);
+    admit(&ledger, 10);
+    ledger.settle(&id(3), epoch, Outcome::Published);
+    assert_eq!(position(&ledger).offset, 10);
+    ledger.settle(&id(10), epoch, Outcome::Published);
+    assert_eq!(position(&ledger).offset, 11);
+}
+
+#[test]
+fn without_a_committed_offset_the_first_record_decides() {
+    let ledger = Ledger::new();
+    ledger.assign(&topic(), 0, None, None);
+    assert_eq!(ledger.position("images", 0), None);
+    assert!(ledger.dirty().is_empty());
+    let epoch = admit(&ledger, 42);
+    assert_eq!(position(&ledger).offset, 42);
+    ledger.settle(&id(42), epoch, Outcome::Published);
+    assert_eq!(position(&ledger).offset, 43);
+}
+
+#[test]
+fn a_delivery_settles_once_and_never_in_an_older_epoch() {
+    let ledger = Ledger::new();
+    ledger.assign(&topic(), 0, Some(0), None);
+    let old = admit(&ledger, 0);
+    assert!(ledger.is_current(&id(0), old));
+    ledger.revoke("images", 0);
+    assert!(!ledger.is_current(&id(0), old));
+    assert!(!ledger.settle(&id(0), old, Outcome::Published));
+    assert_eq!(ledger.admit(&id(0)), Admission::NotOurs);
+
+    let new = ledger.assign(&topic(), 0, Some(0), None);
+    assert!(new > old);
+    admit(&ledger, 0);
+    assert!(!ledger.settle(&id(0), old, Outcome::Published));
+    assert!(ledger.settle(&id(0), new, Outcome::Published));
+    assert!(!ledger.settle(&id(0), new, Outcome::Published));
+    assert_eq!(ledger.in_flight(), 0);
+}
+
+#[test]
+fn an_abandoned_record_is_out_of_flight_and_holds_the_watermark() {
+    let ledger = Ledger::new();
+    ledger.assign(&topic(), 0, Some(0), None);
+    let epoch = admit(&ledger, 0);
+    assert!(ledger.settle(&id(0), epoch, Outcome::Abandoned));
+    assert_eq!(ledger.in_flight(), 0);
+    assert_eq!(position(&ledger).offset, 0);
+}
+
+#[test]
+fn after_a_rewind_nothing_is_admitted_before_the_watermark_came_again() {
+    let ledger = Ledger::new();
+    ledger.assign(&topic(), 0, Some(0), None);
+    let epoch = admit(&ledger, 0);
+    admit(&ledger, 1);
+    admit(&ledger, 2);
+    ledger.settle(&id(1), epoch, Outcome::Published);
+    assert_eq!(ledger.rewind(), [(topic(), 0, 0)]);
+    assert_eq!(ledger.in_flight(), 0);
+    assert_eq!(ledger.admit(&id(3)), Admission::NotOurs);
+    admit(&ledger, 0);
+    assert_eq!(ledger.admit(&id(1)), Admission::Finished);
+    admit(&ledger, 2);
+    admit(&ledger, 3);
+}
+
+#[test]
+fn a_rewind_with_nothing_in_flight_goes_on_with_the_next_record() {
+    let ledger = Ledger::new();
+    ledger.assign(&topic(), 0, Some(0), None);
+    let epoch = admit(&ledger, 0);
+    ledger.settle(&id(0), epoch, Outcome::Published);
+    ledger.rewind();
+    admit(&ledger, 1);
+}
+
+#[test]
+fn a_position_is_dirty_until_it_is_committed() {
+    let ledger = Ledger::new();
+    ledger.assign(&topic(), 0, Some(0), None);
+    let epoch = admit(&ledger, 0);
+    admit(&ledger, 1);
+    assert!(ledger.dirty().is_empty());
+    ledger.settle(&id(1), epoch, Outcome::Published);
+    assert_eq!(ledger.dirty().len(), 1);
+    assert_eq!(ledger.dirty().len(), 1, "offered, not yet committed");
+    ledger.committed("images", 0, 0);
+    assert!(ledger.dirty().is_empty());
+    ledger.settle(&id(0), epoch, Outcome::Published);
+    assert_eq!(ledger.dirty()[0].2.offset, 2);
+}
+
+#[test]
+fn a_map_that_outgrows_the_metadata_is_cut_and_reported_full() {
+    let ledger = Ledger::new();
+    ledger.assign(&topic(), 0, Some(0), None);
+    let epoch = (0..6_000).map(|offset| admit(&ledger, offset)).last();
+    let epoch = epoch.expect("admitted");
+    let mut grew_full = None;
+    for offset in (1..6_000).step_by(2) {
+        ledger.settle(&id(offset), epoch, Outcome::Published);
+        if grew_full.is_none() && position(&ledger).full {
+            grew_full = Some(position(&ledger).metadata.len());
+        }
+    }
+    assert!(grew_full.is_some_and(|bytes| (3_000..3_200).contains(&bytes)));
+    let cut = position(&ledger);
+    assert!(cut.metadata.len() <= METADATA_BYTES && cut.metadata.len() > METADATA_BYTES - 4);
+}
+
+#[test]
+fn metadata_of_others_is_not_trusted() {
+    for text in [
+        "",
+        "1",
+        "2AA",
+        "1A",
+        "1BA",
+        "1AB",
+        "1g",
+        "1ggggggggggggggggg",
+        "{}",
+        "1é",
+    ] {
+        let ledger = Ledger::new();
+        ledger.assign(&topic(), 0, Some(0), Some(text));
+        for offset in 0..40 {
+            admit(&ledger, offset);
+        }
+    }
+}
+
+#[test]
+fn the_end_of_an_epoch_wakes_who_waits_for_it() {
+    use futures_util::FutureExt;
+    let ledger = Ledger::new();
+    ledger.assign(&topic(), 0, Some(0), None);
+    let epoch = admit(&ledger, 0);
+    let record = id(0);
+    let mut stale = Box::pin(ledger.stale(&record, epoch));
+    assert!((&mut stale).now_or_never().is_none());
+    let before = ledger.generation();
+    ledger.revoke("images", 0);
+    assert!(stale.now_or_never().is_some());
+    assert!(ledger.generation() > before);
+}
+
+/// The same rules, written as sets.
+#[derive(Default)]
+struct Model {
+    done: BTreeSet<i64>,
+    in_flight: BTreeMap<i64, Epoch>,
+    next: i64,
+}
+
+impl Model {
+    fn watermark(&self) -> i64 {
+        (0..)
+            .find(|offset| !self.done.contains(offset))
+            .unwrap_or(0)
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Admit { gap: i64 },
+    Settle { nth: usize, abandoned: bool },
+    Rewind,
+    Reassign,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..3i64).prop_map(|gap| Step::Admit { gap }),
+        6 => (any::<usize>(), prop::bool::weighted(0.1))
+            .prop_map(|(nth, abandoned)| Step::Settle { nth, abandoned }),
+        1 => Just(Step::Rewind),
+        1 => Just(Step::Reassign),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn the_ledger_agrees_with_a_naive_model(steps in prop::collection::vec(step(), 1..200)) {
+        let ledger = Ledger::new();
+        ledger.assign(&topic(), 0, Some(0), None);
+        let mut model = Model::default();
+        let mut seen = BTreeSet::new();
+        for step in steps {
+            match step {
+                Step::Admit { gap } => {
+                    // A gap can only be where no record was ever seen.
+                    let mut offset = model.next;
+                    for _ in 0..gap {
+                        if !seen.contains(&offset) {
+                            model.done.insert(offset);
+                            offset += 1;
+                        }
+                    }
+                    seen.insert(offset);
+                    let expected = !model.done.contains(&offset);
+                    match ledger.admit(&id(offset)) {
+                        Admission::New(epoch) => {
+                            prop_assert!(expected);
+                            model.in_flight.insert(offset, epoch);
+                        }
+                        Admission::Finished => prop_assert!(!expected),
+                        Admission::NotOurs => prop_assert!(false, "refused {offset}"),
+                    }
+                    model.next = offset + 1;
+                }
+                Step::Settle { nth, abandoned } => {
+                    let len = model.in_flight.len();
+                    let chosen = model.in_flight.iter().nth(nth % len.max(1));
+                    if let Some((&offset, &epoch)) = chosen {
+                        let outcome = if abandoned { Outcome::Abandoned } else { Outcome::Published };
+                        prop_assert!(ledger.settle(&id(offset), epoch, outcome));
+                        prop_assert!(!ledger.settle(&id(offset), epoch, outcome));
+                        model.in_flight.remove(&offset);
+                        if !abandoned {
+                            model.done.insert(offset);
+                        }
+                    }
+                }
+                Step::Rewind => {
+                    let seeks = ledger.rewind();
+                    prop_assert_eq!(&seeks, &[(topic(), 0, model.watermark())]);
+                    model.next = model.watermark();
+                    model.in_flight.clear();
+                }
+                Step::Reassign => {
+                    let last = ledger.revoke("images", 0);
+                    let last = last.expect("assigned");
+                    ledger.assign(&topic(), 0, Some(last.offset), Some(&last.metadata));
+                    model.next = model.watermark();
+                    model.in_flight.clear();
+                }
+            }
+            let position = position(&ledger);
+            prop_assert_eq!(position.offset, model.watermark());
+            prop_assert!(position.metadata.len() <= METADATA_BYTES);
+            prop_assert_eq!(ledger.in_flight(), model.in_flight.len());
+        }
+    }
+
+    #[test]
+    fn metadata_reads_back_as_written(
+        watermark in 0..i64::MAX / 4,
+        runs in prop::collection::vec((1..5_000i64, 1..5_000i64), 0..300),
+    ) {
+        let mut finished = Finished::default();
+        let mut at = watermark;
+        for (gap, length) in runs {
+            finished.insert(at + gap, at + gap + length);
+            at += gap + length;
+        }
+        let (text, _) = finished.encode(watermark);
+        prop_assert_eq!(Finished::decode(watermark, &text), finished);
+    }
+
+    #[test]
+    fn runs_join_as_sets_do(inserts in prop::collection::vec((0..60i64, 0..8i64), 0..40)) {
+        let mut finished = Finished::default();
+        let mut set = BTreeSet::new();
+        for (start, length) in inserts {
+            finished.insert(start, start + length);
+            set.extend(start..start + length);
+        }
+        prop_assert_eq!(finished.offsets(), set.clone());
+        for offset in 0..70 {
+            prop_assert_eq!(finished.contains(offset), set.contains(&offset));
+        }
+    }
+
+    #[test]
+    fn no_metadata_breaks_an_assignment(text in ".{0,200}", offset in 0..i64::MAX) {
+        let ledger = Ledger::new();
+        ledger.assign(&topic(), 0, Some(offset), Some(&text));
+        prop_assert_eq!(position(&ledger).offset, offset);
+    }
+}
