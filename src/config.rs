@@ -1,1 +1,276 @@
-//! Configuration: embedded default < file < environment < `--set`.
+//! The configuration: TOML in layers, checked once, with every fault reported at once.
+//!
+//! Embedded default < `--config FILE` < environment (`VILA2_SECTION__KEY`) < `--set a.b=value`.
+//! `config/default.toml` documents every key. Past [`Config::load`] nothing reads the environment.
+
+mod fault;
+mod files;
+mod layers;
+mod read;
+mod reader;
+mod show;
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+
+pub use fault::{Fault, Faults, Origin};
+pub use files::{locate, onnxruntime_library};
+pub use layers::{DEFAULT, Layers, Sources};
+pub use show::{Shown, shown};
+
+/// Everything that can be set, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Broker, group, topics.
+    pub kafka: Kafka,
+    /// Guarantees towards the output.
+    pub delivery: Delivery,
+    /// Fetching of URLs.
+    pub fetch: Fetch,
+    /// Decoding of files.
+    pub decode: Decode,
+    /// Model folders by name.
+    pub models: BTreeMap<String, Model>,
+    /// Which model answers which stage, and how.
+    pub stages: Stages,
+    /// Bounds of the whole.
+    pub limits: Limits,
+    /// ONNX Runtime.
+    pub runtime: Runtime,
+    /// The page for metrics and probes; `None`: off.
+    pub http: Option<SocketAddr>,
+    /// Log lines.
+    pub log: Log,
+}
+
+/// `[kafka]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kafka {
+    /// Comma-separated `host:port`.
+    pub brokers: String,
+    /// Consumer group.
+    pub group: String,
+    /// Topic names.
+    pub topics: Topics,
+    /// librdkafka properties, in order of their names. May hold secrets.
+    pub options: Vec<(String, String)>,
+}
+
+/// `kafka.topics`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topics {
+    /// Input.
+    pub images: String,
+    /// Output.
+    pub captions: String,
+    /// Dead letters.
+    pub dead: String,
+}
+
+/// `[delivery]`. The mode is `at_least_once`, the only one there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Tries of one record.
+    pub attempts: u32,
+}
+
+/// `[fetch]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fetch {
+    /// Total deadline of one try.
+    pub timeout: Duration,
+    /// Largest body, in bytes.
+    pub max_bytes: u64,
+    /// Further tries after a transient failure.
+    pub retries: u32,
+    /// Redirects followed.
+    pub redirects: u32,
+    /// What servers see.
+    pub user_agent: String,
+    /// Addresses allowed although they are private.
+    pub allow_addresses: Vec<AllowedAddress>,
+    /// Folders under which `file:` URLs may be read.
+    pub file_roots: Vec<PathBuf>,
+    /// Whether `X-Robots-Tag` is heeded.
+    pub respect_opt_out: bool,
+    /// Images fetched at the same time.
+    pub parallel: usize,
+}
+
+/// A network, with one port or all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AllowedAddress {
+    /// The network; a single address is one of full length.
+    pub network: IpNet,
+    /// The port; `None`: all.
+    pub port: Option<u16>,
+}
+
+/// `[decode]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decode {
+    /// Largest width × height.
+    pub max_pixels: u64,
+    /// Longest side handed to the models, in pixels.
+    pub max_side: u32,
+    /// Images decoded at the same time.
+    pub parallel: usize,
+}
+
+/// One of `[models]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// Its folder, located (see [`locate`]).
+    pub path: PathBuf,
+    /// Execution providers in order of preference.
+    pub providers: Vec<String>,
+}
+
+/// `[stages]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stages {
+    /// The captioner.
+    pub caption: CaptionStage,
+    /// Phrases with boxes.
+    pub ground: GroundStage,
+    /// Relations between boxes.
+    pub relate: Specialist,
+    /// Text in the image.
+    pub read_text: Specialist,
+}
+
+/// `[stages.caption]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaptionStage {
+    /// A name in `[models]`.
+    pub model: String,
+    /// One is chosen per image.
+    pub prompts: Vec<String>,
+    /// Upper bound of generated tokens.
+    pub max_tokens: u32,
+}
+
+/// `[stages.ground]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroundStage {
+    /// Model and mode.
+    pub specialist: Specialist,
+    /// The question.
+    pub prompt: String,
+    /// Upper bound of generated tokens.
+    pub max_tokens: u32,
+}
+
+/// A specialist's model and mode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Specialist {
+    /// A name in `[models]`, or [`GEOMETRY`] for `relate`.
+    pub model: String,
+    /// What its failure means.
+    pub mode: Mode,
+}
+
+/// The relater that needs no model.
+pub const GEOMETRY: &str = "geometry";
+
+/// What the failure of a specialist means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// A dead letter.
+    Required,
+    /// A degraded record.
+    Optional,
+    /// It is not asked.
+    Off,
+}
+
+/// `[limits]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Records in flight.
+    pub records: usize,
+    /// Bytes of images in flight.
+    pub image_bytes: u64,
+    /// Age at which a record is given up as stuck.
+    pub record: Duration,
+    /// Longest drain at shutdown.
+    pub drain: Duration,
+    /// Sequences one generator runs at the same time.
+    pub sequences: usize,
+}
+
+/// `[runtime]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runtime {
+    /// The library as configured; `None`: look for it (see [`onnxruntime_library`]).
+    pub onnxruntime: Option<PathBuf>,
+    /// Threads of one model's operators; 0: one per core.
+    pub threads: usize,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// The lines' form.
+    pub format: LogFormat,
+    /// Levels by target.
+    pub filter: String,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// Merges all sources and checks every key.
+    ///
+    /// # Errors
+    /// Every fault at once.
+    pub fn load(sources: &Sources) -> Result<(Self, Layers), Faults> {
+        let (layers, faults) = Layers::merge(sources);
+        let config = read::read(&layers, faults)?;
+        Ok((config, layers))
+    }
+
+    /// The sources of a process: the file and the assignments of its command line, and its
+    /// environment.
+    #[must_use]
+    pub fn sources(file: Option<PathBuf>, sets: Vec<String>) -> Sources {
+        Sources {
+            file,
+            environment: std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .collect(),
+            sets,
+        }
+    }
+
+    /// The names of the models that the stages which are not off ask for.
+    #[must_use]
+    pub fn models_in_use(&self) -> Vec<&str> {
+        let specialists = [
+            &self.stages.ground.specialist,
+            &self.stages.relate,
+            &self.stages.read_text,
+        ];
+        let mut names = vec![self.stages.caption.model.as_str()];
+        for specialist in specialists {
+            let name = specialist.model.as_str();
+            if specialist.mode != Mode::Off && name != GEOMETRY && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+}
+
+#[cfg(test)]
+mod tests;

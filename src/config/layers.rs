@@ -1,0 +1,208 @@
+//! The layers of a configuration, merged key by key, each key remembering its origin.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use toml::{Table, Value};
+
+use super::fault::{Fault, Origin};
+
+/// The defaults, embedded; every key is documented in there.
+pub const DEFAULT: &str = include_str!("../../config/default.toml");
+
+/// Where configuration is taken from besides the defaults.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The file of `--config`.
+    pub file: Option<PathBuf>,
+    /// Environment variables; only those named `VILA2_SECTION__KEY` are looked at.
+    pub environment: Vec<(String, String)>,
+    /// The `key=value` of each `--set`.
+    pub sets: Vec<String>,
+}
+
+/// All layers merged.
+#[derive(Debug, Clone)]
+pub struct Layers {
+    pub(super) table: Table,
+    origins: BTreeMap<String, Origin>,
+}
+
+impl Layers {
+    /// Merges all layers. A source that cannot be read is a fault, and left out.
+    pub fn merge(sources: &Sources) -> (Self, Vec<Fault>) {
+        let mut layers = Self {
+            table: Table::new(),
+            origins: BTreeMap::new(),
+        };
+        let mut faults = Vec::new();
+        let default = DEFAULT
+            .parse::<Table>()
+            .expect("bug: config/default.toml is TOML");
+        layers.lay(default, &Origin::Default);
+        if let Some(path) = &sources.file {
+            match read(path) {
+                Ok(table) => layers.lay(table, &Origin::File(path.clone())),
+                Err(problem) => faults.push(Fault {
+                    key: String::new(),
+                    problem,
+                    accepted: String::new(),
+                    origin: Origin::File(path.clone()),
+                }),
+            }
+        }
+        let mut environment: Vec<_> = sources.environment.iter().collect();
+        environment.sort();
+        for (name, text) in environment {
+            if let Some(path) = path_of_variable(name) {
+                layers.lay(nest(&path, value(text)), &Origin::Env(name.clone()));
+            }
+        }
+        for set in &sources.sets {
+            match set.split_once('=') {
+                Some((key, text)) if key.split('.').all(|part| !part.trim().is_empty()) => {
+                    let path: Vec<_> = key.split('.').map(|part| part.trim().to_owned()).collect();
+                    let origin = Origin::Flag(path.join("."));
+                    layers.lay(nest(&path, value(text.trim())), &origin);
+                }
+                _ => faults.push(Fault {
+                    key: String::new(),
+                    problem: format!("`{set}` is no assignment"),
+                    accepted: "section.key=value".to_owned(),
+                    origin: Origin::Flag(set.clone()),
+                }),
+            }
+        }
+        (layers, faults)
+    }
+
+    /// Where the value of a dotted key came from; for a section, where any of it came from last.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> Origin {
+        if let Some(origin) = self.origins.get(key) {
+            return origin.clone();
+        }
+        let prefix = format!("{key}.");
+        self.origins
+            .iter()
+            .filter(|(path, _)| path.starts_with(&prefix))
+            .map(|(_, origin)| origin.clone())
+            .max_by_key(strength)
+            .unwrap_or(Origin::Default)
+    }
+
+    fn lay(&mut self, mut overlay: Table, origin: &Origin) {
+        flatten_options(&mut overlay);
+        lay(&mut self.table, overlay, "", origin, &mut self.origins);
+    }
+}
+
+fn strength(origin: &Origin) -> u8 {
+    match origin {
+        Origin::Default => 0,
+        Origin::File(_) => 1,
+        Origin::Env(_) => 2,
+        Origin::Flag(_) => 3,
+    }
+}
+
+fn lay(
+    base: &mut Table,
+    overlay: Table,
+    prefix: &str,
+    origin: &Origin,
+    origins: &mut BTreeMap<String, Origin>,
+) {
+    for (key, value) in overlay {
+        let path = if prefix.is_empty() {
+            key.clone()
+        } else {
+            format!("{prefix}.{key}")
+        };
+        match (base.get_mut(&key), value) {
+            (Some(Value::Table(below)), Value::Table(above)) => {
+                lay(below, above, &path, origin, origins);
+            }
+            (_, Value::Table(above)) => {
+                origins.remove(&path);
+                let mut fresh = Table::new();
+                lay(&mut fresh, above, &path, origin, origins);
+                base.insert(key, Value::Table(fresh));
+            }
+            (_, value) => {
+                origins.insert(path, origin.clone());
+                base.insert(key, value);
+            }
+        }
+    }
+}
+
+/// librdkafka's property names hold dots. `kafka.options` is flattened in every layer, so that
+/// `"sasl.password"`, `sasl.password` and `VILA2_KAFKA__OPTIONS__SASL__PASSWORD` are one key.
+fn flatten_options(layer: &mut Table) {
+    let Some(Value::Table(kafka)) = layer.get_mut("kafka") else {
+        return;
+    };
+    if let Some(Value::Table(options)) = kafka.get_mut("options") {
+        let mut flat = Table::new();
+        flatten(std::mem::take(options), "", &mut flat);
+        *options = flat;
+    }
+}
+
+fn flatten(table: Table, prefix: &str, flat: &mut Table) {
+    for (key, value) in table {
+        let path = if prefix.is_empty() {
+            key
+        } else {
+            format!("{prefix}.{key}")
+        };
+        match value {
+            Value::Table(inner) => flatten(inner, &path, flat),
+            value => {
+                flat.insert(path, value);
+            }
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Table, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
+    text.parse::<Table>()
+        .map_err(|error| format!("is not TOML: {}", error.to_string().trim_end()))
+}
+
+/// Variables without a double underscore are none of ours: Kubernetes, for one, gives every
+/// container `VILA2_SERVICE_HOST` and the like where a service is called vila2.
+fn path_of_variable(name: &str) -> Option<Vec<String>> {
+    let path: Vec<String> = name
+        .strip_prefix("VILA2_")?
+        .split("__")
+        .map(str::to_lowercase)
+        .collect();
+    (path.len() > 1 && path.iter().all(|part| !part.is_empty())).then_some(path)
+}
+
+fn value(text: &str) -> Value {
+    format!("value = {text}")
+        .parse::<Table>()
+        .ok()
+        .filter(|table| table.len() == 1)
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+fn nest(path: &[String], value: Value) -> Table {
+    let mut table = Table::new();
+    if let [first, rest @ ..] = path {
+        let value = if rest.is_empty() {
+            value
+        } else {
+            Value::Table(nest(rest, value))
+        };
+        table.insert(first.clone(), value);
+    }
+    table
+}

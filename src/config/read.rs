@@ -1,0 +1,367 @@
+//! Every key, its type and its bounds.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
+
+use ipnet::IpNet;
+
+use super::{
+    AllowedAddress, CaptionStage, Config, Decode, Delivery, Fetch, GEOMETRY, GroundStage, Kafka,
+    Limits, Log, LogFormat, Mode, Model, Runtime, Specialist, Stages, Topics,
+    fault::{Fault, Faults},
+    files::locate,
+    layers::Layers,
+    reader::{Reader, Section},
+};
+
+const BUG: &str = "bug: a section that is missing is a fault";
+/// Execution providers that can be registered.
+const PROVIDERS: [&str; 3] = ["cpu", "cuda", "tensorrt"];
+/// Properties with a key of their own, or on which delivery rests.
+const OWN_OPTIONS: [(&str, &str); 6] = [
+    ("bootstrap.servers", "kafka.brokers"),
+    ("metadata.broker.list", "kafka.brokers"),
+    ("group.id", "kafka.group"),
+    (
+        "enable.auto.commit",
+        "no setting: offsets follow the confirmed output",
+    ),
+    (
+        "enable.auto.offset.store",
+        "no setting: offsets follow the confirmed output",
+    ),
+    (
+        "enable.idempotence",
+        "no setting: the producer is idempotent",
+    ),
+];
+
+pub(super) fn read(layers: &Layers, faults: Vec<Fault>) -> Result<Config, Faults> {
+    let reader = Reader::new(layers, faults);
+    let (kafka, delivery, fetch, decode, models, stages, limits, runtime, http, log) =
+        reader.root(|root| {
+            let models: BTreeMap<String, Model> =
+                root.sections("models", model).into_iter().collect();
+            (
+                root.section("kafka", kafka),
+                root.section("delivery", delivery),
+                root.section("fetch", fetch),
+                root.section("decode", decode),
+                models.clone(),
+                root.section("stages", |section| stages(section, &models)),
+                root.section("limits", limits),
+                root.section("runtime", runtime),
+                root.section("http", http),
+                root.section("log", log),
+            )
+        });
+    let faults = reader.into_faults();
+    if !faults.is_empty() {
+        return Err(Faults(faults));
+    }
+    Ok(Config {
+        kafka: kafka.expect(BUG),
+        delivery: delivery.expect(BUG),
+        fetch: fetch.expect(BUG),
+        decode: decode.expect(BUG),
+        models,
+        stages: stages.flatten().expect(BUG),
+        limits: limits.expect(BUG),
+        runtime: runtime.expect(BUG),
+        http: http.expect(BUG),
+        log: log.expect(BUG),
+    })
+}
+
+fn kafka(section: &Section<'_>) -> Kafka {
+    let accepted = "host:port, several separated by commas";
+    let brokers = section.text("brokers", accepted, |text| {
+        match text
+            .split(',')
+            .find(|broker| !is_host_and_port(broker.trim()))
+        {
+            Some(broker) => Err(format!("{:?} is no host:port", broker.trim())),
+            None => Ok(()),
+        }
+    });
+    let topics = section
+        .section("topics", |topics| {
+            let read = |key| topics.text(key, "1 to 249 of A-Z a-z 0-9 . _ -", topic_name);
+            Topics {
+                images: read("images"),
+                captions: read("captions"),
+                dead: read("dead"),
+            }
+        })
+        .unwrap_or_else(|| Topics {
+            images: String::new(),
+            captions: String::new(),
+            dead: String::new(),
+        });
+    let Topics {
+        images,
+        captions,
+        dead,
+    } = &topics;
+    if !images.is_empty() && (images == captions || captions == dead || images == dead) {
+        section.fault("topics", "names a topic twice", "three different names");
+    }
+    let options = section.scalars("options");
+    section.section("options", |options_section| {
+        for (name, _) in &options {
+            options_section.seen(name);
+            if let Some((_, instead)) = OWN_OPTIONS.iter().find(|(own, _)| own == name) {
+                options_section.fault(name, "is set by vila2 itself", instead);
+            }
+        }
+    });
+    Kafka {
+        brokers,
+        group: section.text("group", "a name", not_empty),
+        topics,
+        options,
+    }
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains(char::is_whitespace) && port.parse::<u16>().is_ok()
+    })
+}
+
+fn topic_name(text: &str) -> Result<(), String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if (1..=249).contains(&text.len()) && text.chars().all(legal) && text != "." && text != ".." {
+        Ok(())
+    } else {
+        Err(format!("{text:?} is no topic name"))
+    }
+}
+
+fn not_empty(text: &str) -> Result<(), String> {
+    if text.trim().is_empty() {
+        Err("is empty".to_owned())
+    } else {
+        Ok(())
+    }
+}
+
+fn delivery(section: &Section<'_>) -> Delivery {
+    section.text("mode", "\"at_least_once\"", |text| match text {
+        "at_least_once" => Ok(()),
+        "exactly_once" => Err(
+            "\"exactly_once\" is not available in this version: use \"at_least_once\" and drop \
+             duplicates by the header vila2-source"
+                .to_owned(),
+        ),
+        other => Err(format!("{other:?} is not known")),
+    });
+    Delivery {
+        attempts: count(section, "attempts", 1..=100),
+    }
+}
+
+fn fetch(section: &Section<'_>) -> Fetch {
+    let accepted = "networks (\"10.0.0.0/8\") and addresses (\"10.1.2.3\", \"10.1.2.3:80\")";
+    let allowed = section.texts("allow_addresses", accepted, |text| {
+        allowed_address(text)
+            .map(|_| ())
+            .ok_or_else(|| format!("{text:?} is neither network nor address"))
+    });
+    Fetch {
+        timeout: millis(section, "timeout_ms", 1..=600_000),
+        max_bytes: section.number("max_bytes", 1..=1 << 32),
+        retries: count(section, "retries", 0..=100),
+        redirects: count(section, "redirects", 0..=20),
+        user_agent: section.text("user_agent", "visible ASCII", |text| {
+            let visible = |c: char| c.is_ascii_graphic() || c == ' ';
+            if !text.is_empty() && text.chars().all(visible) {
+                Ok(())
+            } else {
+                Err(format!("{text:?} is no header value"))
+            }
+        }),
+        allow_addresses: allowed
+            .iter()
+            .filter_map(|text| allowed_address(text))
+            .collect(),
+        file_roots: section
+            .texts("file_roots", "folders", not_empty)
+            .iter()
+            .map(|root| locate(Path::new(root)))
+            .collect(),
+        respect_opt_out: section.flag("respect_opt_out"),
+        parallel: size(section, "parallel", 1..=65_536),
+    }
+}
+
+fn allowed_address(text: &str) -> Option<AllowedAddress> {
+    if let Ok(network) = text.parse::<IpNet>() {
+        return Some(AllowedAddress {
+            network,
+            port: None,
+        });
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Some(AllowedAddress {
+            network: address.ip().into(),
+            port: Some(address.port()),
+        });
+    }
+    Some(AllowedAddress {
+        network: text.parse::<std::net::IpAddr>().ok()?.into(),
+        port: None,
+    })
+}
+
+fn decode(section: &Section<'_>) -> Decode {
+    Decode {
+        max_pixels: section.number("max_pixels", 1..=1 << 32),
+        max_side: count(section, "max_side", 16..=65_535),
+        parallel: size(section, "parallel", 1..=4_096),
+    }
+}
+
+fn model(_name: &str, section: &Section<'_>) -> Model {
+    let accepted = "a list of \"cpu\", \"cuda\", \"tensorrt\", each at most once";
+    let providers = section.texts("providers", accepted, |text| {
+        if PROVIDERS.contains(&text) {
+            Ok(())
+        } else {
+            Err(format!("{text:?} is not known"))
+        }
+    });
+    let repeated = providers
+        .iter()
+        .enumerate()
+        .any(|(at, provider)| providers[..at].contains(provider));
+    if repeated {
+        section.fault("providers", "names a provider twice", accepted);
+    }
+    if section.is_empty_list("providers") {
+        section.fault("providers", "is empty", accepted);
+    }
+    Model {
+        path: locate(Path::new(&section.text("path", "a folder", not_empty))),
+        providers,
+    }
+}
+
+fn stages(section: &Section<'_>, models: &BTreeMap<String, Model>) -> Option<Stages> {
+    let caption = section.section("caption", |caption| {
+        if caption.is_empty_list("prompts") {
+            caption.fault("prompts", "is empty", "at least one prompt");
+        }
+        CaptionStage {
+            model: model_name(caption, models, &[]),
+            prompts: caption.texts("prompts", "a list of texts", not_empty),
+            max_tokens: count(caption, "max_tokens", 1..=8_192),
+        }
+    });
+    let ground = section.section("ground", |ground| GroundStage {
+        specialist: specialist(ground, models, &[]),
+        prompt: ground.text("prompt", "a text", not_empty),
+        max_tokens: count(ground, "max_tokens", 1..=8_192),
+    });
+    let relate = section.section("relate", |relate| specialist(relate, models, &[GEOMETRY]));
+    let read_text = section.section("read_text", |text| specialist(text, models, &[]));
+    Some(Stages {
+        caption: caption?,
+        ground: ground?,
+        relate: relate?,
+        read_text: read_text?,
+    })
+}
+
+fn specialist(
+    section: &Section<'_>,
+    models: &BTreeMap<String, Model>,
+    built_in: &[&str],
+) -> Specialist {
+    Specialist {
+        model: model_name(section, models, built_in),
+        mode: section.choice(
+            "mode",
+            &[
+                ("required", Mode::Required),
+                ("optional", Mode::Optional),
+                ("off", Mode::Off),
+            ],
+        ),
+    }
+}
+
+fn model_name(
+    section: &Section<'_>,
+    models: &BTreeMap<String, Model>,
+    built_in: &[&str],
+) -> String {
+    let names: Vec<_> = built_in
+        .iter()
+        .copied()
+        .chain(models.keys().map(String::as_str))
+        .collect();
+    section.text("model", &names.join(", "), |text| {
+        if names.contains(&text) {
+            Ok(())
+        } else {
+            Err(format!("{text:?} is not in [models]"))
+        }
+    })
+}
+
+fn limits(section: &Section<'_>) -> Limits {
+    Limits {
+        records: size(section, "records", 1..=1_000_000),
+        image_bytes: section.number("image_bytes", 1 << 20..=1 << 40),
+        record: millis(section, "record_ms", 1_000..=86_400_000),
+        drain: millis(section, "drain_ms", 0..=3_600_000),
+        sequences: size(section, "sequences", 1..=1_024),
+    }
+}
+
+fn runtime(section: &Section<'_>) -> Runtime {
+    let library = section.text("onnxruntime", "a path, or nothing", |_| Ok(()));
+    Runtime {
+        onnxruntime: (!library.is_empty()).then(|| locate(Path::new(&library))),
+        threads: size(section, "threads", 0..=1_024),
+    }
+}
+
+fn http(section: &Section<'_>) -> Option<SocketAddr> {
+    let accepted = "an address with its port (\"127.0.0.1:9464\"), or \"off\"";
+    let listen = section.text("listen", accepted, |text| {
+        if text == "off" || text.parse::<SocketAddr>().is_ok() {
+            Ok(())
+        } else {
+            Err(format!("{text:?} is no address to listen on"))
+        }
+    });
+    listen.parse().ok()
+}
+
+fn log(section: &Section<'_>) -> Log {
+    let accepted = "levels by target, for example \"info\" or \"info,vila2::fetch=debug\"";
+    Log {
+        format: section.choice(
+            "format",
+            &[("human", LogFormat::Human), ("json", LogFormat::Json)],
+        ),
+        filter: section.text("filter", accepted, |text| {
+            text.parse::<tracing_subscriber::filter::Targets>()
+                .map(|_| ())
+                .map_err(|error| format!("{text:?}: {error}"))
+        }),
+    }
+}
+
+fn millis(section: &Section<'_>, key: &str, bounds: std::ops::RangeInclusive<u64>) -> Duration {
+    Duration::from_millis(section.number(key, bounds))
+}
+
+fn count(section: &Section<'_>, key: &str, bounds: std::ops::RangeInclusive<u64>) -> u32 {
+    u32::try_from(section.number(key, bounds)).expect("bug: bounds of a count fit 32 bits")
+}
+
+fn size(section: &Section<'_>, key: &str, bounds: std::ops::RangeInclusive<u64>) -> usize {
+    usize::try_from(section.number(key, bounds)).expect("bug: bounds of a size fit the machine")
+}

@@ -1,0 +1,237 @@
+use std::path::Path;
+
+use super::*;
+
+fn sources(file: Option<PathBuf>, environment: &[(&str, &str)], sets: &[&str]) -> Sources {
+    Sources {
+        file,
+        environment: environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        sets: sets.iter().map(|set| (*set).to_owned()).collect(),
+    }
+}
+
+fn load(sources: &Sources) -> Config {
+    Config::load(sources).expect("a good configuration").0
+}
+
+fn faults(sources: &Sources) -> Vec<Fault> {
+    Config::load(sources).expect_err("faults").0
+}
+
+fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("vila2.toml");
+    std::fs::write(&path, text).expect("a file");
+    (folder, path)
+}
+
+#[test]
+fn the_embedded_default_is_right_as_it_stands() {
+    let config = load(&Sources::default());
+    assert_eq!(config.kafka.group, "vila2");
+    assert_eq!(config.stages.caption.prompts.len(), 3);
+    assert_eq!(config.models_in_use(), ["scenes", "ppocr"]);
+    assert_eq!(config.http, "127.0.0.1:9464".parse().ok());
+}
+
+#[test]
+fn production_changes_the_default_and_is_right() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/production.toml");
+    let config = load(&sources(Some(path), &[], &[]));
+    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.kafka.group, "vila2");
+}
+
+#[test]
+fn a_flag_beats_the_environment_and_that_a_file_and_that_the_default() {
+    let (_folder, path) = file("[kafka]\ngroup = 'file'\nbrokers = 'file:1'\n[fetch]\nretries = 7");
+    let config = load(&sources(
+        Some(path),
+        &[
+            ("VILA2_KAFKA__GROUP", "environment"),
+            ("VILA2_KAFKA__BROKERS", "environment:1"),
+        ],
+        &["kafka.group=flag"],
+    ));
+    assert_eq!(config.kafka.group, "flag");
+    assert_eq!(config.kafka.brokers, "environment:1");
+    assert_eq!(config.fetch.retries, 7);
+    assert_eq!(config.fetch.timeout, Duration::from_secs(20));
+}
+
+#[test]
+fn values_of_environment_and_flags_are_read_as_toml_or_as_text() {
+    let config = load(&sources(
+        None,
+        &[
+            (
+                "VILA2_FETCH__ALLOW_ADDRESSES",
+                "[\"127.0.0.0/8\", \"10.1.2.3:80\"]",
+            ),
+            ("VILA2_KAFKA__GROUP", "42"),
+            ("VILA2_SERVICE_HOST", "10.0.0.1"),
+        ],
+        &["stages.ground.mode=required", "http.listen=off"],
+    ));
+    assert_eq!(config.kafka.group, "42");
+    assert_eq!(config.fetch.allow_addresses.len(), 2);
+    assert_eq!(config.fetch.allow_addresses[1].port, Some(80));
+    assert_eq!(config.stages.ground.specialist.mode, Mode::Required);
+    assert_eq!(config.http, None);
+}
+
+#[test]
+fn a_lone_word_in_the_environment_is_a_list_of_one() {
+    let config = load(&sources(
+        None,
+        &[("VILA2_FETCH__ALLOW_ADDRESSES", "127.0.0.1:8080")],
+        &[],
+    ));
+    assert_eq!(config.fetch.allow_addresses[0].port, Some(8080));
+}
+
+#[test]
+fn every_fault_is_reported_with_key_accepted_values_and_origin() {
+    let (_folder, path) = file(
+        "colour = 'red'\n[kafka]\ngroop = 'x'\nbrokers = 'nowhere'\n\
+         [decode]\nmax_pixels = 'many'\n[stages.ground]\nmode = 'maybe'",
+    );
+    let found = faults(&sources(
+        Some(path.clone()),
+        &[("VILA2_LIMITS__RECORDS", "0")],
+        &[
+            "delivery.mode=exactly_once",
+            "nonsense",
+            "models.mine.path=x",
+        ],
+    ));
+    let find = |key: &str| {
+        found
+            .iter()
+            .find(|fault| fault.key == key)
+            .unwrap_or_else(|| panic!("no fault of {key} in {found:?}"))
+    };
+    assert_eq!(find("colour").problem, "is not a key");
+    assert!(find("kafka.groop").accepted.contains("group"));
+    assert_eq!(find("kafka.brokers").origin, Origin::File(path));
+    assert!(find("decode.max_pixels").problem.contains("a text"));
+    assert!(find("stages.ground.mode").accepted.contains("\"optional\""));
+    assert_eq!(
+        find("limits.records").origin,
+        Origin::Env("VILA2_LIMITS__RECORDS".to_owned())
+    );
+    assert!(find("delivery.mode").problem.contains("not available"));
+    assert!(find("").problem.contains("nonsense"));
+    assert_eq!(find("models.mine.providers").problem, "is missing");
+    assert_eq!(found.len(), 9, "{found:?}");
+}
+
+#[test]
+fn a_file_that_is_no_toml_does_not_hide_the_other_faults() {
+    let (_folder, path) = file("[kafka\n");
+    let found = faults(&sources(Some(path), &[], &["fetch.retries=many"]));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].problem.contains("TOML"));
+    assert_eq!(found[1].key, "fetch.retries");
+}
+
+#[test]
+fn a_section_that_is_no_table_is_a_fault() {
+    let found = faults(&sources(None, &[], &["stages.relate=5"]));
+    assert_eq!(found[0].key, "stages.relate");
+    assert_eq!(found[0].accepted, "a table");
+}
+
+#[test]
+fn a_stage_must_name_a_model_that_is_there() {
+    let found = faults(&sources(None, &[], &["stages.caption.model=geometry"]));
+    assert_eq!(found[0].key, "stages.caption.model");
+    assert_eq!(found[0].accepted, "ppocr, scenes");
+}
+
+#[test]
+fn dotted_options_are_one_key_however_they_are_written() {
+    let (_folder, path) = file(
+        "[kafka.options]\n\"security.protocol\" = \"SASL_SSL\"\nsasl.mechanism = \"PLAIN\"\n\
+         sasl.password = \"old\"\nlinger.ms = 5",
+    );
+    let config = load(&sources(
+        Some(path),
+        &[("VILA2_KAFKA__OPTIONS__SASL__PASSWORD", "new")],
+        &[],
+    ));
+    let mut options = config.kafka.options;
+    options.sort();
+    let options: Vec<_> = options
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    assert_eq!(
+        options,
+        [
+            ("linger.ms", "5"),
+            ("sasl.mechanism", "PLAIN"),
+            ("sasl.password", "new"),
+            ("security.protocol", "SASL_SSL"),
+        ]
+    );
+}
+
+#[test]
+fn options_on_which_delivery_rests_are_refused() {
+    let found = faults(&sources(
+        None,
+        &[],
+        &["kafka.options.enable.auto.commit=true"],
+    ));
+    assert_eq!(found[0].key, "kafka.options.enable.auto.commit");
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let (_, layers) = Config::load(&sources(
+        None,
+        &[],
+        &[
+            "kafka.options.sasl.password=hunter2",
+            "kafka.options.ssl.key.password=hunter2",
+            "kafka.options.ssl.key.pem=hunter2",
+            "kafka.options.sasl.oauthbearer.client.secret=hunter2",
+            "kafka.options.sasl.username=anna",
+        ],
+    ))
+    .expect("a good configuration");
+    let text = format!("{:?}", shown(&layers));
+    assert!(!text.contains("hunter2"), "{text}");
+    assert!(text.contains("anna"), "{text}");
+}
+
+#[test]
+fn every_documented_key_is_read_and_every_read_key_is_documented() {
+    // A key only in the file is refused as unknown, a key only in the code is missing: the default
+    // alone must give no fault. And each key stands under a comment or a commented key.
+    assert!(Config::load(&Sources::default()).is_ok());
+    let mut commented = false;
+    for line in DEFAULT.lines() {
+        let line = line.trim();
+        if line.starts_with('#') {
+            commented = true;
+        } else if line.is_empty() {
+            commented = false;
+        } else if !line.starts_with('[') {
+            assert!(commented, "no comment above {line}");
+        }
+    }
+}
+
+#[test]
+fn the_library_is_taken_from_the_named_place_only() {
+    let missing = Path::new("/nowhere/libonnxruntime.so");
+    let error = onnxruntime_library(Some(missing), None).expect_err("no file there");
+    assert!(error.contains("runtime.onnxruntime"), "{error}");
+    let error = onnxruntime_library(None, Some(missing)).expect_err("no file there");
+    assert!(error.contains("ORT_DYLIB_PATH"), "{error}");
+}
