@@ -12,8 +12,6 @@ mod show;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
-use ipnet::IpNet;
-
 pub use fault::{Fault, Faults, Origin};
 pub use files::{locate, onnxruntime_library};
 pub use layers::{DEFAULT, Layers, Sources};
@@ -84,27 +82,16 @@ pub struct Fetch {
     pub max_bytes: u64,
     /// Further tries after a transient failure.
     pub retries: u32,
-    /// Redirects followed.
-    pub redirects: u32,
     /// What servers see.
     pub user_agent: String,
-    /// Addresses allowed although they are private.
-    pub allow_addresses: Vec<AllowedAddress>,
+    /// Networks, addresses and addresses with ports that are allowed although private.
+    pub allow_addresses: Vec<String>,
     /// Folders under which `file:` URLs may be read.
     pub file_roots: Vec<PathBuf>,
     /// Whether `X-Robots-Tag` is heeded.
     pub respect_opt_out: bool,
-    /// Images fetched at the same time.
-    pub parallel: usize,
-}
-
-/// A network, with one port or all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AllowedAddress {
-    /// The network; a single address is one of full length.
-    pub network: IpNet,
-    /// The port; `None`: all.
-    pub port: Option<u16>,
+    /// Directives that refuse an image, lower case.
+    pub opt_out_directives: Vec<String>,
 }
 
 /// `[decode]`.
@@ -169,6 +156,8 @@ pub struct Specialist {
     pub model: String,
     /// What its failure means.
     pub mode: Mode,
+    /// Longest wait for its answer; `None`: as long as the record may take.
+    pub timeout: Option<Duration>,
 }
 
 /// The relater that needs no model.

@@ -1,3 +1,7 @@
 //! The `vila2` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vila2::cli::main()
+}

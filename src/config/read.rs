@@ -1,12 +1,17 @@
 //! Every key, its type and its bounds.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
 use super::{
-    AllowedAddress, CaptionStage, Config, Decode, Delivery, Fetch, GEOMETRY, GroundStage, Kafka,
-    Limits, Log, LogFormat, Mode, Model, Runtime, Specialist, Stages, Topics,
+    CaptionStage, Config, Decode, Delivery, Fetch, GEOMETRY, GroundStage, Kafka, Limits, Log,
+    LogFormat, Mode, Model, Runtime, Specialist, Stages, Topics,
     fault::{Fault, Faults},
     files::locate,
     layers::Layers,
@@ -162,16 +167,17 @@ fn delivery(section: &Section<'_>) -> Delivery {
 
 fn fetch(section: &Section<'_>) -> Fetch {
     let accepted = "networks (\"10.0.0.0/8\") and addresses (\"10.1.2.3\", \"10.1.2.3:80\")";
-    let allowed = section.texts("allow_addresses", accepted, |text| {
-        allowed_address(text)
-            .map(|_| ())
-            .ok_or_else(|| format!("{text:?} is neither network nor address"))
+    let allow_addresses = section.texts("allow_addresses", accepted, |text| {
+        if is_network_or_address(text) {
+            Ok(())
+        } else {
+            Err(format!("{text:?} is neither network nor address"))
+        }
     });
     Fetch {
         timeout: millis(section, "timeout_ms", 1..=600_000),
         max_bytes: section.number("max_bytes", 1..=1 << 32),
         retries: count(section, "retries", 0..=100),
-        redirects: count(section, "redirects", 0..=20),
         user_agent: section.text("user_agent", "visible ASCII", |text| {
             let visible = |c: char| c.is_ascii_graphic() || c == ' ';
             if !text.is_empty() && text.chars().all(visible) {
@@ -180,37 +186,27 @@ fn fetch(section: &Section<'_>) -> Fetch {
                 Err(format!("{text:?} is no header value"))
             }
         }),
-        allow_addresses: allowed
-            .iter()
-            .filter_map(|text| allowed_address(text))
-            .collect(),
+        allow_addresses,
         file_roots: section
             .texts("file_roots", "folders", not_empty)
             .iter()
             .map(|root| locate(Path::new(root)))
             .collect(),
         respect_opt_out: section.flag("respect_opt_out"),
-        parallel: size(section, "parallel", 1..=65_536),
+        opt_out_directives: section.texts("opt_out_directives", "a list of words", |word| {
+            if !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '-') {
+                Ok(())
+            } else {
+                Err(format!("{word:?} is no lower-case word"))
+            }
+        }),
     }
 }
 
-fn allowed_address(text: &str) -> Option<AllowedAddress> {
-    if let Ok(network) = text.parse::<IpNet>() {
-        return Some(AllowedAddress {
-            network,
-            port: None,
-        });
-    }
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return Some(AllowedAddress {
-            network: address.ip().into(),
-            port: Some(address.port()),
-        });
-    }
-    Some(AllowedAddress {
-        network: text.parse::<std::net::IpAddr>().ok()?.into(),
-        port: None,
-    })
+fn is_network_or_address(text: &str) -> bool {
+    text.parse::<IpNet>().is_ok()
+        || text.parse::<IpAddr>().is_ok()
+        || text.parse::<SocketAddr>().is_ok()
 }
 
 fn decode(section: &Section<'_>) -> Decode {
@@ -277,7 +273,9 @@ fn specialist(
     models: &BTreeMap<String, Model>,
     built_in: &[&str],
 ) -> Specialist {
+    let timeout = millis(section, "timeout_ms", 0..=86_400_000);
     Specialist {
+        timeout: (!timeout.is_zero()).then_some(timeout),
         model: model_name(section, models, built_in),
         mode: section.choice(
             "mode",

@@ -78,7 +78,7 @@ fn values_of_environment_and_flags_are_read_as_toml_or_as_text() {
     ));
     assert_eq!(config.kafka.group, "42");
     assert_eq!(config.fetch.allow_addresses.len(), 2);
-    assert_eq!(config.fetch.allow_addresses[1].port, Some(80));
+    assert_eq!(config.fetch.allow_addresses[1], "10.1.2.3:80");
     assert_eq!(config.stages.ground.specialist.mode, Mode::Required);
     assert_eq!(config.http, None);
 }
@@ -90,7 +90,7 @@ fn a_lone_word_in_the_environment_is_a_list_of_one() {
         &[("VILA2_FETCH__ALLOW_ADDRESSES", "127.0.0.1:8080")],
         &[],
     ));
-    assert_eq!(config.fetch.allow_addresses[0].port, Some(8080));
+    assert_eq!(config.fetch.allow_addresses, ["127.0.0.1:8080"]);
 }
 
 #[test]
