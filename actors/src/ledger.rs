@@ -170,6 +170,14 @@ impl Ledger {
         (inner.partition(&id.topic, id.partition)).is_some_and(|p| p.epoch == epoch)
     }
 
+    /// Whether the record was admitted in the present epoch and is not settled.
+    #[must_use]
+    pub fn is_in_flight(&self, id: &RecordId) -> bool {
+        let mut inner = self.lock();
+        (inner.partition(&id.topic, id.partition))
+            .is_some_and(|partition| partition.in_flight.contains_key(&id.offset))
+    }
+
     /// What may be committed now; `None` where the partition is not assigned or nothing of it is
     /// known yet.
     #[must_use]
