@@ -1,0 +1,69 @@
+//! What the HTTP client's errors mean.
+
+use std::{error::Error, io, time::Duration};
+
+use vila2_actors::error::FetchError;
+
+use super::resolve::{Blocked, Unresolved};
+
+/// Sorts an error of the client: refused by the guard, out of time, transient, or for good.
+pub(super) fn failure(error: reqwest::Error, timeout: Duration) -> FetchError {
+    if let Some(Blocked { host, address }) = find(&error) {
+        return FetchError::BlockedAddress {
+            host: host.clone(),
+            address: address.clone(),
+        };
+    }
+    if error.is_timeout() {
+        return FetchError::Timeout(timeout);
+    }
+    let error = error.without_url();
+    let text = describe(&error);
+    if is_transient(&error) {
+        FetchError::Connection(text)
+    } else {
+        FetchError::Protocol(text)
+    }
+}
+
+/// A broken connection may hold next time; a certificate that does not verify or an answer that is
+/// no HTTP will be the same.
+fn is_transient(error: &reqwest::Error) -> bool {
+    if let Some(hyper) = find::<hyper::Error>(error) {
+        return !(hyper.is_parse() || hyper.is_parse_too_large());
+    }
+    if find::<Unresolved>(error).is_some() {
+        return true;
+    }
+    if let Some(io) = find::<io::Error>(error) {
+        return !matches!(io.kind(), io::ErrorKind::Other | io::ErrorKind::InvalidData);
+    }
+    !error.is_connect() && !error.is_builder()
+}
+
+/// The first error of a type in a chain of causes.
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        at = error.source();
+    }
+    None
+}
+
+/// The chain of causes in one line, without repetition.
+fn describe(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut at = error.source();
+    while let Some(cause) = at {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        at = cause.source();
+    }
+    text
+}

@@ -1,0 +1,242 @@
+//! The hops of one HTTP fetch: each URL checked, each redirect followed by hand, the body capped.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::BytesMut;
+use reqwest::{
+    Client, Response, StatusCode,
+    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION},
+    redirect::Policy,
+};
+use url::{Host, Url};
+use vila2_actors::{budget::ImageCredit, error::FetchError, image::Fetched};
+
+use super::{
+    Deadline, FetchSettings, MAX_REDIRECTS, SettingsFault,
+    failure::failure,
+    guard::AddressGuard,
+    headers::{opt_out, retry_after},
+    resolve::{Answers, GuardedResolver, Lookup},
+};
+
+/// What is decoded here, so that a server that chooses by `Accept` sends one of them.
+const ACCEPTED: &str =
+    "image/jpeg,image/png,image/webp,image/gif,image/bmp,image/tiff,image/*;q=0.2,*/*;q=0.1";
+/// A body's buffer starts no larger than this, whatever `Content-Length` claims.
+const FIRST_BUFFER: u64 = 1 << 20;
+
+/// The clients and what they have to respect.
+#[derive(Debug)]
+pub(super) struct HttpHops {
+    guard: Arc<AddressGuard>,
+    /// For ports that no `address:port` entry names.
+    client: Client,
+    by_port: HashMap<u16, Client>,
+    timeout: Duration,
+    max_bytes: u64,
+    token: String,
+    directives: Vec<String>,
+}
+
+impl HttpHops {
+    pub(super) fn new(
+        settings: &FetchSettings,
+        guard: AddressGuard,
+        lookup: Lookup,
+    ) -> Result<Self, SettingsFault> {
+        let guard = Arc::new(guard);
+        let answers = Answers::new(lookup);
+        let build = |port| {
+            client(
+                settings,
+                GuardedResolver {
+                    guard: guard.clone(),
+                    answers: answers.clone(),
+                    port,
+                },
+            )
+        };
+        let mut by_port = HashMap::new();
+        for port in guard.ports() {
+            by_port.insert(port, build(port)?);
+        }
+        let agent = settings.user_agent.as_str();
+        let token = agent.split(['/', ' ']).next().unwrap_or(agent);
+        Ok(Self {
+            client: build(0)?,
+            by_port,
+            timeout: settings.timeout,
+            max_bytes: settings.max_bytes,
+            token: token.to_ascii_lowercase(),
+            directives: if settings.respect_opt_out {
+                settings.opt_out_directives.clone()
+            } else {
+                Vec::new()
+            },
+            guard,
+        })
+    }
+
+    /// Follows redirects to a good answer's head.
+    pub(super) async fn head(&self, mut url: Url) -> Result<Head, FetchError> {
+        for _ in 0..=MAX_REDIRECTS {
+            let response = self.ask(&url).await?;
+            let status = response.status();
+            if let Some(target) = redirect(&url, &response)? {
+                url = target;
+                continue;
+            }
+            if !status.is_success() || status == StatusCode::PARTIAL_CONTENT {
+                return Err(FetchError::Status {
+                    status: status.as_u16(),
+                    retry_after: retry_after(response.headers(), SystemTime::now()),
+                });
+            }
+            if let Some(said) = opt_out(response.headers(), &self.token, &self.directives) {
+                return Err(FetchError::OptedOut(said));
+            }
+            return Ok(Head {
+                response,
+                url,
+                max_bytes: self.max_bytes,
+                timeout: self.timeout,
+            });
+        }
+        Err(FetchError::Protocol(format!(
+            "more than {MAX_REDIRECTS} redirects"
+        )))
+    }
+
+    /// One request, without following anything.
+    async fn ask(&self, url: &Url) -> Result<Response, FetchError> {
+        let port = url.port_or_known_default().unwrap_or_default();
+        self.check_literal(url, port)?;
+        let client = self.by_port.get(&port).unwrap_or(&self.client);
+        let sent = client.get(url.clone()).send().await;
+        sent.map_err(|e| failure(e, self.timeout))
+    }
+
+    /// The client never resolves a host that is an address, so those are checked here.
+    fn check_literal(&self, url: &Url, port: u16) -> Result<(), FetchError> {
+        let address = match url.host() {
+            Some(Host::Ipv4(v4)) => Some(IpAddr::V4(v4)),
+            Some(Host::Ipv6(v6)) => Some(IpAddr::V6(v6)),
+            Some(Host::Domain(name)) => name.parse().ok(),
+            None => return Err(FetchError::BadUrl("no host".to_owned())),
+        };
+        match address {
+            Some(address) if !self.guard.allows(address, port) => Err(FetchError::BlockedAddress {
+                host: url.host_str().unwrap_or_default().to_owned(),
+                address: address.to_canonical().to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn client(settings: &FetchSettings, resolver: GuardedResolver) -> Result<Client, SettingsFault> {
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    Client::builder()
+        .user_agent(&settings.user_agent)
+        .default_headers(headers)
+        .dns_resolver(Arc::new(resolver))
+        .no_proxy() // a proxy would connect where the guard cannot see
+        .redirect(Policy::none()) // followed by hand: each hop is checked
+        .referer(false)
+        .connect_timeout(settings.timeout) // shared out among a host's addresses
+        .pool_idle_timeout(Duration::from_secs(30))
+        .pool_max_idle_per_host(16)
+        .build()
+        .map_err(|e| SettingsFault {
+            key: "fetch.user_agent",
+            value: settings.user_agent.clone(),
+            problem: format!("the HTTP client cannot be built: {e}"),
+            accepted: "visible ASCII, and a working TLS library",
+        })
+}
+
+/// Where a redirect leads, if the answer is one that can be followed.
+fn redirect(from: &Url, response: &Response) -> Result<Option<Url>, FetchError> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let Some(location) = response.headers().get(LOCATION) else {
+        return Ok(None);
+    };
+    let target = std::str::from_utf8(location.as_bytes())
+        .ok()
+        .and_then(|location| from.join(location).ok())
+        .ok_or_else(|| FetchError::Protocol("redirected to what is no URL".to_owned()))?;
+    match target.scheme() {
+        "http" | "https" => Ok(Some(target)),
+        "file" => Err(FetchError::BlockedAddress {
+            host: from.host_str().unwrap_or_default().to_owned(),
+            address: "a local file (redirect)".to_owned(),
+        }),
+        other => Err(FetchError::UnsupportedScheme {
+            scheme: other.to_owned(),
+            accepted: "http, https (redirect)".to_owned(),
+        }),
+    }
+}
+
+/// A good answer whose body has not been read.
+pub(super) struct Head {
+    response: Response,
+    url: Url,
+    max_bytes: u64,
+    timeout: Duration,
+}
+
+impl Head {
+    /// Takes credit for the body, then reads it.
+    pub(super) async fn body(
+        mut self,
+        credit: &mut ImageCredit,
+        deadline: &mut Deadline,
+    ) -> Result<Fetched, FetchError> {
+        let claimed = self.response.content_length();
+        self.check(claimed.unwrap_or(0))?;
+        deadline
+            .reserve(credit, claimed.unwrap_or(self.max_bytes))
+            .await?;
+        let content_type = self.response.headers().get(CONTENT_TYPE);
+        let content_type = content_type.and_then(|v| v.to_str().ok().map(str::to_owned));
+        let body = deadline.bound(self.read(claimed.unwrap_or(0))).await?;
+        if claimed != Some(body.len() as u64) {
+            deadline.reserve(credit, body.len() as u64).await?;
+        }
+        Ok(Fetched {
+            body: body.freeze(),
+            final_url: self.url.into(),
+            content_type,
+        })
+    }
+
+    async fn read(&mut self, claimed: u64) -> Result<BytesMut, FetchError> {
+        let mut body = BytesMut::with_capacity(claimed.min(FIRST_BUFFER) as usize);
+        loop {
+            let chunk = self.response.chunk().await;
+            let Some(chunk) = chunk.map_err(|e| failure(e, self.timeout))? else {
+                return Ok(body);
+            };
+            self.check(body.len() as u64 + chunk.len() as u64)?;
+            body.extend_from_slice(&chunk);
+        }
+    }
+
+    fn check(&self, got: u64) -> Result<(), FetchError> {
+        let limit = self.max_bytes;
+        if got > limit {
+            return Err(FetchError::TooLarge { got, limit });
+        }
+        Ok(())
+    }
+}
