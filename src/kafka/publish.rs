@@ -1,0 +1,258 @@
+//! Publishing requests: lines of text, bare URLs or JSON objects, passed on as they are.
+//!
+//! The contract is checked by the engine, not here: what it refuses comes back as a dead letter
+//! with its reason.
+
+use std::{
+    io::BufRead,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientContext,
+    config::RDKafkaLogLevel,
+    error::{KafkaError, RDKafkaErrorCode},
+    message::DeliveryResult,
+    producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext},
+};
+use serde::Deserialize;
+
+use super::{
+    Error, KafkaSettings, client, codec,
+    read::{cluster_error, require_topic},
+    status,
+};
+
+/// How long the broker is waited for before publishing begins.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// How far publishing has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Records handed over.
+    pub sent: u64,
+    /// Records the broker confirmed.
+    pub confirmed: u64,
+}
+
+/// Writes records to one topic from a plain thread.
+pub struct Feeder {
+    producer: BaseProducer<Deliveries>,
+    deliveries: Arc<Mutex<Tally>>,
+    topic: String,
+    sent: u64,
+}
+
+#[derive(Default)]
+struct Tally {
+    confirmed: u64,
+    refused: u64,
+    first_fault: Option<String>,
+}
+
+impl Feeder {
+    /// Connects and makes sure that the topic is there. Blocks for at most 10 s.
+    ///
+    /// # Errors
+    /// [`Error::Options`], [`Error::Client`], [`Error::Unreachable`], [`Error::Topic`].
+    pub fn new(settings: &KafkaSettings, topic: &str) -> Result<Self, Error> {
+        let deliveries = Arc::new(Mutex::new(Tally::default()));
+        let producer: BaseProducer<Deliveries> = client::writer(settings)?
+            .set("statistics.interval.ms", "0")
+            .create_with_context(Deliveries(Arc::clone(&deliveries)))
+            .map_err(|fault| Error::Client(fault.to_string()))?;
+        require_topic(producer.client(), settings, topic, CONNECT)?;
+        Ok(Self {
+            producer,
+            deliveries,
+            topic: topic.into(),
+            sent: 0,
+        })
+    }
+
+    /// Hands one record over; waits while the queue is full.
+    ///
+    /// # Errors
+    /// [`Error::Broker`] where the record cannot be written, for example because it is too large.
+    pub fn send(
+        &mut self,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&str, &str)],
+    ) -> Result<(), Error> {
+        loop {
+            let mut record = BaseRecord::<[u8], [u8]>::to(&self.topic);
+            record.key = key;
+            record.payload = value;
+            if !headers.is_empty() {
+                record = record.headers(codec::headers(headers));
+            }
+            match self.producer.send(record) {
+                Ok(()) => break,
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                    self.producer.poll(Duration::from_millis(50));
+                }
+                Err((fault, _)) => return Err(Error::Broker(fault.to_string())),
+            }
+        }
+        self.sent += 1;
+        self.producer.poll(Duration::ZERO);
+        Ok(())
+    }
+
+    /// How far it has come.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        Progress {
+            sent: self.sent,
+            confirmed: self.tally().confirmed,
+        }
+    }
+
+    /// Waits until every record is confirmed; `progress` is called while waiting.
+    ///
+    /// # Errors
+    /// [`Error::Broker`] where records were refused, or not confirmed within `limit`.
+    pub fn finish(
+        self,
+        limit: Duration,
+        mut progress: impl FnMut(Progress),
+    ) -> Result<Progress, Error> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let (confirmed, refused, fault) = {
+                let tally = self.tally();
+                (tally.confirmed, tally.refused, tally.first_fault.clone())
+            };
+            let now = Progress {
+                sent: self.sent,
+                confirmed,
+            };
+            progress(now);
+            if confirmed + refused == self.sent {
+                return match fault {
+                    None => Ok(now),
+                    Some(fault) => Err(Error::Broker(format!(
+                        "{refused} of {} records were not written: {fault}",
+                        self.sent
+                    ))),
+                };
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::Broker(format!(
+                    "{} of {} records were not confirmed within {limit:?}",
+                    self.sent - confirmed,
+                    self.sent
+                )));
+            }
+            self.producer.poll(Duration::from_millis(100));
+        }
+    }
+
+    fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {
+        self.deliveries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Publishes every line that is not empty and waits for the confirmations. The key is the
+/// request's id, else its URL, so that equal requests meet in one partition.
+///
+/// Blocks; `progress` is called after each line and while waiting at the end.
+///
+/// # Errors
+/// [`Error::Input`] and those of [`Feeder`].
+pub fn publish_lines(
+    settings: &KafkaSettings,
+    topic: &str,
+    input: impl BufRead,
+    limit: Duration,
+    mut progress: impl FnMut(Progress),
+) -> Result<Progress, Error> {
+    let mut feeder = Feeder::new(settings, topic)?;
+    for line in input.split(b'\n') {
+        let line = line?;
+        let line = line.trim_ascii();
+        if line.is_empty() {
+            continue;
+        }
+        feeder.send(key(line).as_deref(), Some(line), &[])?;
+        progress(feeder.progress());
+    }
+    feeder.finish(limit, progress)
+}
+
+/// The key of a request: its id, else its URL, else none.
+#[must_use]
+pub fn key(request: &[u8]) -> Option<Vec<u8>> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        id: Option<std::borrow::Cow<'a, str>>,
+        #[serde(borrow)]
+        url: Option<std::borrow::Cow<'a, str>>,
+    }
+    if request.first() != Some(&b'{') {
+        return Some(request.to_vec());
+    }
+    let named: Named<'_> = serde_json::from_slice(request).ok()?;
+    named.id.or(named.url).map(|name| name.as_bytes().to_vec())
+}
+
+struct Deliveries(Arc<Mutex<Tally>>);
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        status::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "kafka");
+    }
+
+    fn stats_raw(&self, _: &[u8]) {}
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        let mut tally = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok(_) => tally.confirmed += 1,
+            Err((fault, _)) => {
+                tally.refused += 1;
+                tally
+                    .first_fault
+                    .get_or_insert_with(|| cluster_error(fault));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn the_key_is_the_id_else_the_url_else_nothing() {
+        let keys: HashMap<&str, Option<&str>> = HashMap::from([
+            ("http://a/b.png", Some("http://a/b.png")),
+            (r#"{"url": "http://a", "id": "7"}"#, Some("7")),
+            (r#"{"url": "http:\/\/a"}"#, Some("http://a")),
+            (r#"{"meta": 1}"#, None),
+            ("{broken", None),
+        ]);
+        for (request, expected) in keys {
+            assert_eq!(
+                key(request.as_bytes()).as_deref(),
+                expected.map(str::as_bytes),
+                "{request}"
+            );
+        }
+    }
+}

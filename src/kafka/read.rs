@@ -1,0 +1,298 @@
+//! Reading topics outside the group: for `tail`, the demo and tests; and where a group stands,
+//! for `run --until-end`.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use rdkafka::{
+    ClientContext, Message, Timestamp, TopicPartitionList,
+    client::Client,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
+    error::{KafkaError, RDKafkaErrorCode},
+    topic_partition_list::Offset,
+};
+
+use super::{Error, KafkaSettings, client, codec, status};
+
+/// How long the broker is waited for.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// A record as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// Milliseconds since the Unix epoch.
+    pub timestamp_ms: Option<i64>,
+    /// The key.
+    pub key: Option<Bytes>,
+    /// The value; `None` is a tombstone.
+    pub value: Option<Bytes>,
+    /// The headers, in order.
+    pub headers: Vec<(String, String)>,
+}
+
+impl Received {
+    /// The last header of this name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .rev()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+/// Where to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// The oldest record.
+    Beginning,
+    /// What comes after [`Reader::new`] has returned.
+    End,
+}
+
+/// Reads one topic, all partitions, without joining a group.
+pub struct Reader {
+    consumer: BaseConsumer<Onlooker>,
+}
+
+impl Reader {
+    /// Starts reading. Blocks for the broker's answers, at most about 10 s.
+    ///
+    /// # Errors
+    /// [`Error::Options`], [`Error::Client`], [`Error::Unreachable`], [`Error::Topic`].
+    pub fn new(settings: &KafkaSettings, topic: &str, start: Start) -> Result<Self, Error> {
+        let consumer = onlooker(settings, &format!("{}-reader", settings.group))?;
+        let partitions = require_topic(consumer.client(), settings, topic, CONNECT)?;
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            let offset = match start {
+                Start::Beginning => Offset::Beginning,
+                Start::End => Offset::Offset(watermarks(&consumer, topic, partition)?.1),
+            };
+            list.add_partition_offset(topic, partition, offset)
+                .map_err(|fault| Error::Client(fault.to_string()))?;
+        }
+        consumer
+            .assign(&list)
+            .map_err(|fault| Error::Client(fault.to_string()))?;
+        Ok(Self { consumer })
+    }
+
+    /// The next record, or `None` after `idle` without one.
+    ///
+    /// # Errors
+    /// [`Error::Broker`]; connections that come and go are none.
+    pub fn next(&self, idle: Duration) -> Result<Option<Received>, Error> {
+        let deadline = Instant::now() + idle;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.consumer.poll(left) {
+                Some(Ok(message)) => {
+                    return Ok(Some(Received {
+                        partition: message.partition(),
+                        offset: message.offset(),
+                        timestamp_ms: match message.timestamp() {
+                            Timestamp::NotAvailable => None,
+                            Timestamp::CreateTime(at) | Timestamp::LogAppendTime(at) => Some(at),
+                        },
+                        key: message.key().map(Bytes::copy_from_slice),
+                        value: message.payload().map(Bytes::copy_from_slice),
+                        headers: codec::texts(message.headers()),
+                    }));
+                }
+                Some(Err(fault)) if !passing(&fault) => {
+                    return Err(Error::Broker(cluster_error(&fault)));
+                }
+                _ if left.is_zero() => return Ok(None),
+                _ => {}
+            }
+        }
+    }
+
+    /// Calls `each` for every record until it returns `false`, or `count` were read, or none came
+    /// for `idle`. Returns how many were read.
+    ///
+    /// # Errors
+    /// See [`Reader::next`].
+    pub fn read(
+        &self,
+        count: Option<usize>,
+        idle: Duration,
+        mut each: impl FnMut(Received) -> bool,
+    ) -> Result<usize, Error> {
+        let mut read = 0;
+        while count.is_none_or(|count| read < count) {
+            let Some(received) = self.next(idle)? else {
+                break;
+            };
+            read += 1;
+            if !each(received) {
+                break;
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// First offset and end (one above the last offset) of each partition.
+///
+/// # Errors
+/// [`Error::Unreachable`], [`Error::Topic`], [`Error::Broker`].
+pub fn bounds(settings: &KafkaSettings, topic: &str) -> Result<BTreeMap<i32, (i64, i64)>, Error> {
+    let consumer = onlooker(settings, &format!("{}-reader", settings.group))?;
+    let partitions = require_topic(consumer.client(), settings, topic, CONNECT)?;
+    partitions
+        .into_iter()
+        .map(|partition| Ok((partition, watermarks(&consumer, topic, partition)?)))
+        .collect()
+}
+
+/// What the settings' group has committed on a topic; partitions without a commit are missing.
+///
+/// # Errors
+/// [`Error::Unreachable`], [`Error::Topic`], [`Error::Broker`].
+pub fn committed_offsets(
+    settings: &KafkaSettings,
+    topic: &str,
+) -> Result<BTreeMap<i32, i64>, Error> {
+    let consumer = onlooker(settings, &settings.group)?;
+    let mut list = TopicPartitionList::new();
+    for partition in require_topic(consumer.client(), settings, topic, CONNECT)? {
+        list.add_partition(topic, partition);
+    }
+    let list = consumer
+        .committed_offsets(list, CONNECT)
+        .map_err(|fault| Error::Broker(cluster_error(&fault)))?;
+    let committed = list
+        .elements()
+        .into_iter()
+        .filter_map(|element| match element.offset() {
+            Offset::Offset(offset) => Some((element.partition(), offset)),
+            _ => None,
+        });
+    Ok(committed.collect())
+}
+
+/// Whether a group that committed `committed` has settled everything up to the ends in `bounds`.
+#[must_use]
+pub fn is_settled(bounds: &BTreeMap<i32, (i64, i64)>, committed: &BTreeMap<i32, i64>) -> bool {
+    bounds.iter().all(|(partition, &(first, end))| {
+        committed
+            .get(partition)
+            .copied()
+            .unwrap_or(first)
+            .max(first)
+            >= end
+    })
+}
+
+fn onlooker(settings: &KafkaSettings, group: &str) -> Result<BaseConsumer<Onlooker>, Error> {
+    client::onlooker(settings, group)?
+        .create_with_context(Onlooker)
+        .map_err(|fault| Error::Client(fault.to_string()))
+}
+
+fn watermarks(
+    consumer: &BaseConsumer<Onlooker>,
+    topic: &str,
+    partition: i32,
+) -> Result<(i64, i64), Error> {
+    consumer
+        .fetch_watermarks(topic, partition, CONNECT)
+        .map_err(|fault| Error::Broker(cluster_error(&fault)))
+}
+
+/// The partitions of a topic that must exist.
+pub(super) fn require_topic<C: ClientContext>(
+    client: &Client<C>,
+    settings: &KafkaSettings,
+    topic: &str,
+    limit: Duration,
+) -> Result<Vec<i32>, Error> {
+    let metadata =
+        client
+            .fetch_metadata(Some(topic), limit)
+            .map_err(|fault| Error::Unreachable {
+                brokers: settings.brokers.clone(),
+                detail: cluster_error(&fault),
+            })?;
+    let absent = |detail: String| Error::Topic {
+        topic: topic.into(),
+        detail,
+    };
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    let found = found.ok_or_else(|| absent("not there".into()))?;
+    if let Some(code) = found.error() {
+        return Err(absent(RDKafkaErrorCode::from(code).to_string()));
+    }
+    if found.partitions().is_empty() {
+        return Err(absent("it has no partitions".into()));
+    }
+    Ok(found
+        .partitions()
+        .iter()
+        .map(rdkafka::metadata::MetadataPartition::id)
+        .collect())
+}
+
+/// librdkafka's words, without rdkafka's wrapping.
+pub(super) fn cluster_error(fault: &KafkaError) -> String {
+    fault
+        .rdkafka_error_code()
+        .map_or_else(|| fault.to_string(), |code| code.to_string())
+}
+
+/// Faults that librdkafka mends by itself.
+fn passing(fault: &KafkaError) -> bool {
+    matches!(
+        fault.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::Resolve
+        )
+    )
+}
+
+struct Onlooker;
+
+impl ClientContext for Onlooker {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        status::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "kafka");
+    }
+
+    fn stats_raw(&self, _: &[u8]) {}
+}
+
+impl ConsumerContext for Onlooker {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_settled_when_every_partition_is() {
+        let bounds = BTreeMap::from([(0, (0, 5)), (1, (0, 0)), (2, (7, 7))]);
+        assert!(!is_settled(&bounds, &BTreeMap::new()));
+        assert!(!is_settled(&bounds, &BTreeMap::from([(0, 4)])));
+        assert!(
+            is_settled(&bounds, &BTreeMap::from([(0, 5)])),
+            "empty partitions need no commit"
+        );
+        assert!(is_settled(&bounds, &BTreeMap::from([(0, 9), (2, 3)])));
+    }
+}
