@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=60)
+    parser.add_argument("--max-bytes", type=int, default=150_000, help="larger files (noisy ones) are passed over")
     parser.add_argument("--limit", type=int, default=128)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -67,6 +68,8 @@ def main() -> None:
     kept, replaced = [], 0
     for index, scene in enumerate(read_truth(args.scenes)):
         path = args.scenes / "images" / scene["file"]
+        if path.suffix == ".jpg" or path.stat().st_size > args.max_bytes:
+            continue  # lossless files only: decoders of JPEG differ by a level here and there
         with Image.open(path) as opened:
             picture = opened.convert("RGB")
         questions = [CAPTION_PROMPTS[index % len(CAPTION_PROMPTS)], GROUNDING_PROMPT]
