@@ -3,8 +3,10 @@
 //! ```text
 //! runtime   the library and the one Environment of the process
 //! session   the only Session::builder: providers, threads, memory
+//! geometry  the relater: spatial relations from boxes alone
 //! ```
 
+pub mod geometry;
 pub mod runtime;
 pub mod session;
 
