@@ -1,91 +1,289 @@
 //! The actor that owns a model: admits, steps, answers, rebuilds.
+//!
+//! An engine is one OS thread with a mailbox. It holds questions only while it works on them; the
+//! answer travels back as a message to the stage that asked. What the model does wrong (errors,
+//! panics) ends here: a failed batch is run again one by one, which isolates the poison; a broken
+//! model is built again in place, and nobody outside notices.
+
+mod batch;
+mod counters;
+mod generate;
+mod host;
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    fmt,
+    sync::{Arc, PoisonError, RwLock, mpsc},
     time::{Duration, Instant},
 };
 
-use crate::annotation::ModelFacts;
+use tokio::sync::{oneshot, watch};
 
-/// What an engine did so far.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EngineStats {
-    /// Its name.
-    pub name: String,
-    /// Its model.
-    pub model: ModelFacts,
-    /// Questions admitted to the model.
-    pub admitted: u64,
-    /// Of those, admitted while another request was between its first and its last step.
-    pub joined_running_batch: u64,
-    /// Decode steps, or runs of a one-shot model.
-    pub steps: u64,
-    /// Mean number of requests in a step.
-    pub batch_mean: f64,
-    /// Generated tokens.
-    pub tokens: u64,
-    /// How often the model was built again.
-    pub rebuilds: u64,
-}
+pub use self::counters::EngineStats;
+pub(crate) use self::host::panicked;
+use self::{counters::Counters, host::Host};
+use crate::{
+    annotation::ModelFacts,
+    chain::Chain,
+    delivery::{Cut, Delivery, Worked},
+    error::ModelError,
+    image::Image,
+    ports::{BatchModel, Generated, Generator, Load, Prompt},
+    record::{Epoch, RecordId},
+    stage::Stage,
+    telemetry::Trace,
+};
 
-/// Counters of one engine, written by its thread only.
+/// What a stage gets back.
 #[derive(Debug)]
-pub(crate) struct Counters {
-    born: Instant,
-    /// Nanoseconds after `born` plus one at which the present port call began; 0 between calls.
-    busy_since: AtomicU64,
-    pub(crate) admitted: AtomicU64,
-    pub(crate) joined: AtomicU64,
-    pub(crate) steps: AtomicU64,
-    pub(crate) members: AtomicU64,
-    pub(crate) tokens: AtomicU64,
-    pub(crate) rebuilds: AtomicU64,
+pub struct Answer<A> {
+    pub(crate) result: Result<A, Failure>,
+    pub(crate) worked: Worked,
+    pub(crate) model: Arc<ModelFacts>,
 }
 
-impl Counters {
-    pub(crate) fn new() -> Self {
-        Self {
-            born: Instant::now(),
-            busy_since: AtomicU64::new(0),
-            admitted: AtomicU64::new(0),
-            joined: AtomicU64::new(0),
-            steps: AtomicU64::new(0),
-            members: AtomicU64::new(0),
-            tokens: AtomicU64::new(0),
-            rebuilds: AtomicU64::new(0),
-        }
-    }
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The model refused this input, or failed on it alone, too often.
+    Model { detail: String, attempts: u32 },
+    /// There was no time left for it.
+    Cut(Cut),
+    /// The process gives up; the record stays unsettled.
+    Held,
+}
 
-    /// Marks the time of a port call, so that a wedged one can be seen from outside.
-    pub(crate) fn busy(&self, busy: bool) {
-        let since = if busy {
-            self.born.elapsed().as_nanos() as u64 + 1
-        } else {
-            0
+/// What an engine must know of a record while its stage waits for the answer.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    pub(crate) stage: Stage,
+    pub(crate) record: RecordId,
+    pub(crate) epoch: Epoch,
+    pub(crate) deadline: Instant,
+    pub(crate) trace: Trace,
+}
+
+impl Ticket {
+    /// For a delivery that may wait `timeout` at most, and never longer than its record has.
+    pub(crate) fn new(stage: Stage, delivery: &Delivery, timeout: Option<Duration>) -> Self {
+        let deadline = match timeout {
+            Some(timeout) => delivery.deadline().min(Instant::now() + timeout),
+            None => delivery.deadline(),
         };
-        self.busy_since.store(since, Ordering::Release);
+        Self {
+            stage,
+            record: delivery.record().id.clone(),
+            epoch: delivery.epoch(),
+            deadline,
+            trace: delivery.trace.clone(),
+        }
+    }
+}
+
+impl Failure {
+    /// For a span.
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Self::Model { detail, .. } => detail.clone(),
+            Self::Cut(Cut::Expired) => String::from("no answer in time"),
+            Self::Cut(Cut::Stale) => String::from("the partition is no longer ours"),
+            Self::Held => String::from("left unsettled"),
+        }
+    }
+}
+
+/// A question with its way back. The way back owns the envelope.
+pub(crate) struct Ask<Q, A> {
+    pub(crate) question: Q,
+    pub(crate) ticket: Ticket,
+    pub(crate) reply: Box<dyn FnOnce(Answer<A>) + Send>,
+}
+
+impl<Q, A> Ask<Q, A> {
+    fn answer(self, result: Result<A, Failure>, worked: Worked, model: &Arc<ModelFacts>) {
+        (self.reply)(Answer {
+            result,
+            worked,
+            model: Arc::clone(model),
+        });
+    }
+}
+
+enum Command<Q, A> {
+    Ask(Ask<Q, A>),
+    Stop,
+}
+
+/// A question to a generator.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) image: Arc<Image>,
+    pub(crate) prompt: Prompt,
+}
+
+/// An engine of a generator.
+pub(crate) type GenerateEngine = Engine<Question, Generated>;
+
+/// The mailbox of an engine. Clones are the same engine.
+pub(crate) struct Engine<Q, A> {
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command<Q, A>>,
+}
+
+struct Shared {
+    name: String,
+    counters: Arc<Counters>,
+    facts: RwLock<Arc<ModelFacts>>,
+    chain: Arc<Chain>,
+    ended: watch::Receiver<bool>,
+}
+
+/// Ends with the outcome of a model's loading.
+pub(crate) type Loading = oneshot::Receiver<Result<Arc<ModelFacts>, ModelError>>;
+
+impl Engine<Question, Generated> {
+    /// Starts a thread that loads a generator and serves it.
+    pub(crate) fn of_generator(
+        name: &str,
+        load: Load<dyn Generator>,
+        chain: &Arc<Chain>,
+    ) -> (Self, Loading) {
+        Self::start(name, load, |model| model.facts(), chain, generate::serve)
+    }
+}
+
+impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Engine<Q, A> {
+    /// Starts a thread that loads a one-shot model and serves it.
+    pub(crate) fn of_batch_model<M>(
+        name: &str,
+        load: Load<M>,
+        chain: &Arc<Chain>,
+    ) -> (Self, Loading)
+    where
+        M: BatchModel<Question = Q, Answer = A> + ?Sized,
+    {
+        Self::start(name, load, |model| model.facts(), chain, batch::serve)
+    }
+}
+
+impl<Q: Send + 'static, A: Send + 'static> Engine<Q, A> {
+    fn start<M: ?Sized + 'static>(
+        name: &str,
+        load: Load<M>,
+        facts: fn(&M) -> ModelFacts,
+        chain: &Arc<Chain>,
+        serve: fn(Host<M>, mpsc::Receiver<Command<Q, A>>),
+    ) -> (Self, Loading) {
+        let (commands, mailbox) = mpsc::channel();
+        let (loaded, loading) = oneshot::channel();
+        let (ended, watch) = watch::channel(false);
+        let counters = Arc::new(Counters::new());
+        let engine = Self {
+            shared: Arc::new(Shared {
+                name: name.to_owned(),
+                counters: Arc::clone(&counters),
+                // Until it is loaded; nobody can ask before.
+                facts: RwLock::new(Arc::new(ModelFacts {
+                    model: name.to_owned(),
+                    revision: String::new(),
+                    prompt: None,
+                })),
+                chain: Arc::clone(chain),
+                ended: watch,
+            }),
+            commands,
+        };
+        let (name, chain) = (name.to_owned(), Arc::clone(chain));
+        let thread = std::thread::Builder::new().name(format!("engine {name}"));
+        let spawned = thread.spawn(move || {
+            let _ended = Ended(ended);
+            match Host::load(name, load, facts, counters, chain) {
+                Ok(host) => {
+                    // Nobody waits for it any more where the start failed elsewhere.
+                    let _ = loaded.send(Ok(Arc::clone(&host.facts)));
+                    serve(host, mailbox);
+                }
+                Err(error) => drop(loaded.send(Err(error))),
+            }
+        });
+        if let Err(error) = spawned {
+            // The loading's sender is gone with the closure: its receiver tells the caller.
+            tracing::error!("no thread for an engine: {error}");
+        }
+        (engine, loading)
     }
 
-    /// How long the present port call has been running.
-    pub(crate) fn busy_for(&self) -> Duration {
-        match self.busy_since.load(Ordering::Acquire) {
-            0 => Duration::ZERO,
-            since => (self.born.elapsed()).saturating_sub(Duration::from_nanos(since - 1)),
+    /// Notes the model's facts once it is loaded.
+    pub(crate) fn set_facts(&self, facts: Arc<ModelFacts>) {
+        *(self.shared.facts.write()).unwrap_or_else(PoisonError::into_inner) = facts;
+    }
+
+    /// Asks; the answer comes by the question's own way back.
+    pub(crate) fn ask(&self, ask: Ask<Q, A>) {
+        if let Err(mpsc::SendError(Command::Ask(ask))) = self.commands.send(Command::Ask(ask)) {
+            let name = &self.shared.name;
+            self.shared.chain.fail(format!("engine `{name}` ended"));
+            let facts = self.facts();
+            ask.answer(Err(Failure::Held), Worked::since(Instant::now()), &facts);
         }
     }
 
-    pub(crate) fn stats(&self, name: &str, model: ModelFacts) -> EngineStats {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let steps = read(&self.steps);
-        EngineStats {
-            name: name.to_owned(),
-            model,
-            admitted: read(&self.admitted),
-            joined_running_batch: read(&self.joined),
-            steps,
-            batch_mean: read(&self.members) as f64 / steps.max(1) as f64,
-            tokens: read(&self.tokens),
-            rebuilds: read(&self.rebuilds),
+    fn facts(&self) -> Arc<ModelFacts> {
+        let facts = (self.shared.facts.read()).unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&facts)
+    }
+}
+
+/// What the pipeline does with any engine.
+pub(crate) trait AnyEngine: Send + Sync {
+    /// What it did so far.
+    fn stats(&self) -> EngineStats;
+    /// How long its present port call has been running.
+    fn busy_for(&self) -> Duration;
+    /// Asks its thread to end after what it holds is let go.
+    fn stop(&self);
+    /// Turns true when its thread ended.
+    fn ended(&self) -> watch::Receiver<bool>;
+}
+
+impl<Q: Send + 'static, A: Send + 'static> AnyEngine for Engine<Q, A> {
+    fn stats(&self) -> EngineStats {
+        let facts = ModelFacts::clone(&self.facts());
+        self.shared.counters.stats(&self.shared.name, facts)
+    }
+
+    fn busy_for(&self) -> Duration {
+        self.shared.counters.busy_for()
+    }
+
+    fn stop(&self) {
+        // Its thread is gone where nobody receives.
+        let _ = self.commands.send(Command::Stop);
+    }
+
+    fn ended(&self) -> watch::Receiver<bool> {
+        self.shared.ended.clone()
+    }
+}
+
+impl<Q, A> Clone for Engine<Q, A> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            commands: self.commands.clone(),
         }
+    }
+}
+
+impl<Q, A> fmt::Debug for Engine<Q, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (f.debug_struct("Engine").field("name", &self.shared.name)).finish_non_exhaustive()
+    }
+}
+
+struct Ended(watch::Sender<bool>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.send_replace(true);
     }
 }

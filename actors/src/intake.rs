@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::sync::watch;
@@ -28,6 +31,7 @@ struct Shared {
     /// `None` while the chain restarts or drains.
     entry: RwLock<Option<Entry>>,
     open: watch::Sender<bool>,
+    shut: AtomicBool,
 }
 
 impl Intake {
@@ -38,6 +42,7 @@ impl Intake {
                 records,
                 entry: RwLock::new(None),
                 open: watch::channel(false).0,
+                shut: AtomicBool::new(false),
             }),
         }
     }
@@ -90,16 +95,31 @@ impl Intake {
         }
     }
 
-    /// Opens the intake to a chain that has started.
+    /// Ends when every permit is home.
+    pub async fn idle(&self) {
+        self.shared.records.all_home().await;
+    }
+
+    /// Opens the intake to a chain that has started, unless it was shut.
     pub(crate) fn open(&self, entry: Entry) {
-        *(self.shared.entry.write()).unwrap_or_else(PoisonError::into_inner) = Some(entry);
-        self.shared.open.send_replace(true);
+        let mut present = (self.shared.entry.write()).unwrap_or_else(PoisonError::into_inner);
+        if !self.shared.shut.load(Ordering::Acquire) {
+            *present = Some(entry);
+            self.shared.open.send_replace(true);
+        }
+    }
+
+    /// Closes the intake for good.
+    pub(crate) fn shut(&self) {
+        self.shared.shut.store(true, Ordering::Release);
+        self.close();
     }
 
     /// Closes the intake: when it returns, nothing is on its way in.
     pub(crate) fn close(&self) {
+        let mut present = (self.shared.entry.write()).unwrap_or_else(PoisonError::into_inner);
+        *present = None;
         self.shared.open.send_replace(false);
-        *(self.shared.entry.write()).unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 

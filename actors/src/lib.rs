@@ -6,13 +6,27 @@
 
 pub mod record;
 
+pub mod request;
+
 pub mod image;
 
 pub mod annotation;
 
+pub mod phrases;
+
+pub mod stage;
+
+pub mod message;
+
+pub mod envelope;
+
+pub mod delivery;
+
 pub mod ledger;
 
 pub mod budget;
+
+mod chain;
 
 pub mod error;
 
@@ -22,6 +36,19 @@ pub mod config;
 
 pub mod intake;
 
+mod stages;
+
 pub mod engine;
 
+pub mod outgoing;
+
 pub mod pipeline;
+
+pub mod telemetry;
+
+pub mod list;
+
+#[cfg(test)]
+mod testkit {
+    pub(crate) fn panic_in_the_stage(_: &crate::record::Request) {}
+}

@@ -1,21 +1,38 @@
-//! The supervisor, and the only list of stages.
+//! Starts and supervises the chain. `stages` in here is the only list of stages.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+mod handle;
+mod supervisor;
 
-use tokio::sync::watch;
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use ractor::{ActorCell, ActorRef, SpawnErr};
+use tokio::sync::Semaphore;
+
+pub use self::handle::{Drained, PipelineHandle};
 use crate::{
-    budget::{ByteBudget, RecordBudget},
-    config::ChainConfig,
-    engine::EngineStats,
+    annotation::{SpatialRelation, TextLine},
+    chain::{Abandoned, Chain},
+    config::{ChainConfig, Mode},
+    engine::{AnyEngine, Engine, GenerateEngine, Loading},
+    image::Image,
     intake::Intake,
     ledger::Ledger,
-    ports::{Decoder, Fetcher, Generator, Load, Merger, Publisher, Relater, Source, TextReader},
+    message::{Admitted, PublishMessage},
+    ports::{
+        Decoder, Fetcher, Generator, Load, Located, Merger, Publisher, Relater, Source, TextReader,
+    },
+    stage::Stage,
+    stages::{
+        Exit,
+        caption::Caption,
+        decode::{self, Decode},
+        fetch::{self, Fetch},
+        ground::Ground,
+        merge::Merge,
+        publish::{self, Publish},
+        read_text::ReadText,
+        relate::Relate,
+    },
 };
 
 /// What the chain is built on.
@@ -56,122 +73,244 @@ pub struct StartError {
     pub faults: Vec<String>,
 }
 
-/// What a drain left behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Drained {
-    /// Records still in flight when the wait ended; 0 where all settled.
-    pub left: usize,
-}
-
 /// The chain.
 #[derive(Debug)]
 pub struct Pipeline;
 
 impl Pipeline {
     /// Loads every model on its engine's thread, then starts the stages and opens the intake.
-    /// Must be called within a tokio runtime.
+    /// Must be called within a tokio runtime, after metrics and traces were set up.
     ///
     /// # Errors
     /// Every model that could not be loaded, and every engine that is missing.
     pub async fn start(config: ChainConfig, ports: Ports) -> Result<PipelineHandle, StartError> {
-        let records = RecordBudget::new(config.limits.records);
-        let bytes = ByteBudget::new(config.limits.image_bytes);
-        let intake = Intake::new(Arc::clone(&ports.ledger), records.clone());
-        Ok(PipelineHandle {
-            shared: Arc::new(Shared {
-                intake,
-                records,
-                bytes,
-                source: Mutex::new(ports.source),
-                failure: watch::channel(None).0,
+        let chain = Arc::new(Chain::new(config, Arc::clone(&ports.ledger)));
+        let engines = Engines::load(&chain, &ports).await?;
+        let intake = Intake::new(Arc::clone(&chain.ledger), chain.records.clone());
+        let any = engines.any();
+        let parts = Arc::new(Parts {
+            threads: Arc::new(Semaphore::new(chain.config.limits.decoders.max(1))),
+            fetcher: ports.fetcher,
+            decoder: ports.decoder,
+            merger: ports.merger,
+            publisher: ports.publisher,
+            engines,
+            chain: Arc::clone(&chain),
+        });
+        PipelineHandle::supervise(chain, parts, intake, any, ports.source)
+            .await
+            .map_err(|error| StartError {
+                faults: vec![format!("the stages cannot start: {error}")],
+            })
+    }
+}
+
+/// The engines, loaded.
+struct Engines {
+    caption: GenerateEngine,
+    ground: Option<GenerateEngine>,
+    relate: Option<Engine<Located, Vec<SpatialRelation>>>,
+    read_text: Option<Engine<Arc<Image>, Vec<TextLine>>>,
+    /// Each generator once, however many stages use it.
+    generators: BTreeMap<String, GenerateEngine>,
+}
+
+impl Engines {
+    /// Starts all threads at once and reports the faults of all.
+    async fn load(chain: &Arc<Chain>, ports: &Ports) -> Result<Self, StartError> {
+        let config = &chain.config;
+        let mut faults = Vec::new();
+        let mut loads: Vec<Loads> = Vec::new();
+        let mut generators = BTreeMap::new();
+        let grounds = config.ground.specialist.mode != Mode::Off;
+        let used = [
+            (Stage::Caption, Some(&config.caption.engine)),
+            (Stage::Ground, grounds.then_some(&config.ground.engine)),
+        ];
+        for (stage, name) in used {
+            let Some(name) = name else { continue };
+            if generators.contains_key(name) {
+                continue;
+            }
+            let Some(load) = ports.generators.get(name) else {
+                let stage = stage.as_str();
+                faults.push(format!(
+                    "stage `{stage}` asks for engine `{name}`: there is none"
+                ));
+                continue;
+            };
+            let (engine, loading) = Engine::of_generator(name, Arc::clone(load), chain);
+            loads.push(Loads::new(name, &engine, loading));
+            generators.insert(name.clone(), engine);
+        }
+        let relate = specialist(
+            Stage::Relate,
+            config.relate.mode,
+            &ports.relater,
+            &mut faults,
+        )
+        .map(|load| Engine::of_batch_model("relate", load, chain))
+        .map(|(engine, loading)| {
+            loads.push(Loads::new("relate", &engine, loading));
+            engine
+        });
+        let mode = config.read_text.mode;
+        let read_text = specialist(Stage::ReadText, mode, &ports.text_reader, &mut faults)
+            .map(|load| Engine::of_batch_model("read_text", load, chain))
+            .map(|(engine, loading)| {
+                loads.push(Loads::new("read_text", &engine, loading));
+                engine
+            });
+        for one in &mut loads {
+            match (&mut one.loading).await {
+                Ok(Ok(facts)) => (one.set)(facts),
+                Ok(Err(error)) => faults.push(format!("model `{}`: {error}", one.name)),
+                Err(_) => faults.push(format!("engine `{}` did not start", one.name)),
+            }
+        }
+        match generators.get(&config.caption.engine).cloned() {
+            Some(caption) if faults.is_empty() => Ok(Self {
+                caption,
+                ground: (grounds.then(|| generators.get(&config.ground.engine).cloned())).flatten(),
+                relate,
+                read_text,
+                generators,
             }),
-        })
-    }
-}
-
-struct Shared {
-    intake: Intake,
-    records: RecordBudget,
-    bytes: ByteBudget,
-    source: Mutex<Option<Arc<dyn Source>>>,
-    failure: watch::Sender<Option<String>>,
-}
-
-/// A running chain. Clones are the same chain.
-#[derive(Clone)]
-pub struct PipelineHandle {
-    shared: Arc<Shared>,
-}
-
-impl PipelineHandle {
-    /// Where a source hands its records over.
-    #[must_use]
-    pub fn intake(&self) -> Intake {
-        self.shared.intake.clone()
-    }
-
-    /// Sets the input that is told to go back after a restart of the chain.
-    pub fn set_source(&self, source: Arc<dyn Source>) {
-        *(self.shared.source.lock()).unwrap_or_else(PoisonError::into_inner) = Some(source);
-    }
-
-    /// Records that hold a permit: on their way, or cancelled and about to stop.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.shared.records.taken()
-    }
-
-    /// Bytes of bodies and pixels alive.
-    #[must_use]
-    pub fn image_bytes(&self) -> u64 {
-        self.shared.bytes.used()
-    }
-
-    /// What each engine did so far.
-    #[must_use]
-    pub fn engines(&self) -> Vec<EngineStats> {
-        Vec::new()
-    }
-
-    /// Ends when every permit is home, without closing the intake.
-    pub async fn idle(&self) {
-        self.shared.records.all_home().await;
-    }
-
-    /// Closes the intake and waits, at most `deadline`, until every permit is home.
-    pub async fn drain(&self, deadline: Duration) -> Drained {
-        self.shared.intake.close();
-        let home = self.shared.records.all_home();
-        let left = match tokio::time::timeout(deadline, home).await {
-            Ok(()) => 0,
-            Err(_) => self.shared.records.taken(),
-        };
-        Drained { left }
-    }
-
-    /// Ends when the process should give up, with the reason: the restart budget or the breaker is
-    /// spent, or the publisher is broken. The process must exit 1; what is in flight stays
-    /// unsettled.
-    pub async fn failed(&self) -> String {
-        let mut failure = self.shared.failure.subscribe();
-        match failure.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
-            Err(_) => std::future::pending().await,
+            _ => {
+                loads.iter().for_each(|one| (one.stop)());
+                Err(StartError { faults })
+            }
         }
     }
 
-    /// Whether no model call has been running, and no record has been unsettled, for longer than
-    /// `bound`.
-    #[must_use]
-    pub fn is_live(&self, bound: Duration) -> bool {
-        (self.shared.intake.ledger().oldest_unsettled()).is_none_or(|age| age <= bound)
+    fn any(&self) -> Vec<Box<dyn AnyEngine>> {
+        fn boxed<E: AnyEngine + Clone + 'static>(engine: &E) -> Box<dyn AnyEngine> {
+            Box::new(engine.clone())
+        }
+        (self.generators.values().map(boxed))
+            .chain(self.relate.iter().map(boxed))
+            .chain(self.read_text.iter().map(boxed))
+            .collect()
     }
 }
 
-impl fmt::Debug for PipelineHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PipelineHandle")
-            .field("in_flight", &self.in_flight())
-            .finish_non_exhaustive()
+/// An engine that is loading.
+struct Loads {
+    name: String,
+    loading: Loading,
+    set: Box<dyn Fn(Arc<crate::annotation::ModelFacts>) + Send + Sync>,
+    stop: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Loads {
+    fn new<Q, A>(name: &str, engine: &Engine<Q, A>, loading: Loading) -> Self
+    where
+        Q: Send + 'static,
+        A: Send + 'static,
+    {
+        let (set, stop) = (engine.clone(), engine.clone());
+        Self {
+            name: name.to_owned(),
+            loading,
+            set: Box::new(move |facts| set.set_facts(facts)),
+            stop: Box::new(move || stop.stop()),
+        }
     }
+}
+
+fn specialist<M: ?Sized>(
+    stage: Stage,
+    mode: Mode,
+    load: &Option<Load<M>>,
+    faults: &mut Vec<String>,
+) -> Option<Load<M>> {
+    if mode == Mode::Off {
+        return None;
+    }
+    if load.is_none() {
+        faults.push(format!("stage `{}` is on and has no model", stage.as_str()));
+    }
+    load.clone()
+}
+
+/// What the stages are built of, every time.
+struct Parts {
+    chain: Arc<Chain>,
+    fetcher: Arc<dyn Fetcher>,
+    decoder: Arc<dyn Decoder>,
+    merger: Arc<dyn Merger>,
+    publisher: Arc<dyn Publisher>,
+    engines: Engines,
+    threads: Arc<Semaphore>,
+}
+
+/// Running stages: the two that the intake sends to, and all of them.
+struct Stages {
+    fetch: ActorRef<Admitted>,
+    publish: ActorRef<PublishMessage>,
+    cells: Vec<ActorCell>,
+}
+
+/// Starts the stages, last to first, each linked to the supervisor: THE list.
+async fn stages(parts: &Parts, supervisor: &ActorRef<Abandoned>) -> Result<Stages, SpawnErr> {
+    let chain = &parts.chain;
+    let mut cells = Vec::new();
+    macro_rules! spawn {
+        ($stage:expr) => {{
+            let link = supervisor.get_cell();
+            let (actor, _) = link.spawn_linked(None, $stage, ()).await?;
+            cells.push(actor.get_cell());
+            actor
+        }};
+    }
+    let publish = spawn!(Publish(Arc::new(publish::Inner {
+        publisher: Arc::clone(&parts.publisher),
+        chain: Arc::clone(chain),
+    })));
+    let exit = |stage| Exit {
+        stage,
+        publish: publish.clone(),
+        chain: Arc::clone(chain),
+    };
+    let merge = spawn!(Merge {
+        merger: Arc::clone(&parts.merger),
+        next: publish.clone(),
+        exit: exit(Stage::Merge),
+    });
+    let read_text = spawn!(ReadText {
+        engine: parts.engines.read_text.clone(),
+        next: merge,
+        exit: exit(Stage::ReadText),
+    });
+    let relate = spawn!(Relate {
+        engine: parts.engines.relate.clone(),
+        next: read_text,
+        exit: exit(Stage::Relate),
+    });
+    let ground = spawn!(Ground {
+        engine: parts.engines.ground.clone(),
+        next: relate,
+        exit: exit(Stage::Ground),
+    });
+    let caption = spawn!(Caption {
+        engine: parts.engines.caption.clone(),
+        next: ground,
+        exit: exit(Stage::Caption),
+    });
+    let decode = spawn!(Decode(Arc::new(decode::Inner {
+        decoder: Arc::clone(&parts.decoder),
+        threads: Arc::clone(&parts.threads),
+        next: caption,
+        exit: exit(Stage::Decode),
+    })));
+    let fetch = spawn!(Fetch(Arc::new(fetch::Inner {
+        fetcher: Arc::clone(&parts.fetcher),
+        next: decode,
+        exit: exit(Stage::Fetch),
+    })));
+    Ok(Stages {
+        fetch,
+        publish,
+        cells,
+    })
 }

@@ -1,0 +1,232 @@
+//! One record on its way: permit, identity, epoch, credit, trace, clock.
+
+use std::{
+    collections::BTreeMap,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use opentelemetry::{
+    KeyValue,
+    trace::{Status, TraceContextExt},
+};
+
+use crate::{
+    budget::{ImageCredit, RecordPermit},
+    chain::Chain,
+    ledger::Outcome,
+    record::{Epoch, Record},
+    stage::Stage,
+    telemetry::Trace,
+};
+
+/// Why a stage got no answer although nothing was wrong with the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Its time is up.
+    Expired,
+    /// Its epoch ended.
+    Stale,
+}
+
+/// When a stage worked on a record.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Worked {
+    pub(crate) started: Instant,
+    pub(crate) ended: Instant,
+    /// The part of it that was waiting for credit or for the next attempt.
+    pub(crate) waited: Duration,
+}
+
+impl Worked {
+    pub(crate) fn since(started: Instant) -> Self {
+        Self {
+            started,
+            ended: Instant::now(),
+            waited: Duration::ZERO,
+        }
+    }
+}
+
+/// A record on its way. Exactly one owner holds it at a time; it settles once. Dropped without an
+/// answer in its own epoch it counts as abandoned, and the chain restarts.
+#[derive(Debug)]
+pub struct Delivery {
+    record: Record,
+    epoch: Epoch,
+    deadline: Instant,
+    chain: Arc<Chain>,
+    pub(crate) trace: Trace,
+    times: [Option<(Duration, Duration)>; 7],
+    /// When it came to the present stage.
+    entered: Instant,
+    done: bool,
+    // Dropped in this order, after `Drop`: the ledger knows first, the permit goes home last.
+    pub(crate) credit: ImageCredit,
+    _permit: RecordPermit,
+}
+
+impl Delivery {
+    pub(crate) fn new(
+        record: Record,
+        epoch: Epoch,
+        permit: RecordPermit,
+        chain: Arc<Chain>,
+    ) -> Box<Self> {
+        let trace = chain.tracing.receive(&record);
+        Box::new(Self {
+            deadline: Instant::now() + chain.config.limits.record,
+            entered: record.received,
+            record,
+            epoch,
+            trace,
+            times: [None; 7],
+            done: false,
+            credit: chain.bytes.credit(),
+            chain,
+            _permit: permit,
+        })
+    }
+
+    /// The record as it came.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The epoch it was admitted in.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// After this it is stuck.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Whether it may still be published and settled.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.chain.ledger.is_current(&self.record.id, self.epoch)
+    }
+
+    /// Runs `work` for as long as the record has time and its epoch lasts.
+    pub(crate) async fn within<T>(&self, work: impl Future<Output = T>) -> Result<T, Cut> {
+        let mut work = pin!(work);
+        let deadline = tokio::time::sleep_until(self.deadline.into());
+        tokio::select! {
+            biased;
+            result = &mut work => Ok(result),
+            () = self.chain.ledger.stale(&self.record.id, self.epoch) => Err(Cut::Stale),
+            () = deadline => Err(Cut::Expired),
+        }
+    }
+
+    /// Notes what a stage did, in timings, metrics and a span; `attributes` are only made where
+    /// somebody records.
+    pub(crate) fn worked(
+        &mut self,
+        stage: Stage,
+        worked: Worked,
+        error: Option<&str>,
+        attributes: impl FnOnce() -> Vec<KeyValue>,
+    ) {
+        let Worked {
+            started,
+            ended,
+            waited,
+        } = worked;
+        let queue = started.saturating_duration_since(self.entered) + waited;
+        let work = ended
+            .saturating_duration_since(started)
+            .saturating_sub(waited);
+        if let Some(timed) = stage.timed() {
+            self.times[timed] = Some((queue, work));
+            (self.chain.meters).worked(timed, queue.as_secs_f64(), work.as_secs_f64());
+        }
+        self.entered = ended;
+        if self.trace.recording {
+            let mut attributes = attributes();
+            attributes.push(KeyValue::new("vila2.queue_ms", milliseconds(queue)));
+            let (tracing, times) = (&self.chain.tracing, (started, ended));
+            tracing.stage(&self.trace, stage.as_str(), times, error, attributes);
+        }
+    }
+
+    /// Milliseconds of work per stage, `total` from received until now.
+    pub(crate) fn timings_ms(&self) -> BTreeMap<String, f64> {
+        let mut timings = self.named(|(_, work)| work);
+        let total = milliseconds(self.record.received.elapsed());
+        timings.insert(String::from("total"), total);
+        timings
+    }
+
+    /// Milliseconds of waiting per stage.
+    pub(crate) fn queue_ms(&self) -> BTreeMap<String, f64> {
+        self.named(|(queue, _)| queue)
+    }
+
+    fn named(&self, part: impl Fn((Duration, Duration)) -> Duration) -> BTreeMap<String, f64> {
+        (Stage::TIMED.into_iter().zip(self.times))
+            .filter_map(|(stage, times)| {
+                let name = stage.as_str().to_owned();
+                times.map(|times| (name, milliseconds(part(times))))
+            })
+            .collect()
+    }
+
+    /// Ends it with an answer that the broker confirmed.
+    pub(crate) fn settle(mut self: Box<Self>, outcome: Outcome) {
+        self.done = true;
+        let counted = (self.chain.ledger).settle(&self.record.id, self.epoch, outcome);
+        if !counted {
+            return;
+        }
+        self.chain.attempts().forget(&self.record.id);
+        match outcome {
+            Outcome::Published => self.chain.meters.published(),
+            Outcome::DeadLettered(reason) => {
+                self.chain.meters.dead_lettered(reason);
+                self.end_with(reason.as_str());
+            }
+            Outcome::Abandoned => {}
+        }
+    }
+
+    /// Lets it go without an answer: its epoch ended, or the whole chain gives up and leaves it
+    /// unsettled for the next process.
+    pub(crate) fn let_go(mut self: Box<Self>) {
+        self.done = true;
+        self.end_with("let go unsettled");
+    }
+
+    fn end_with(&self, error: &'static str) {
+        if self.trace.recording {
+            self.trace.root.span().set_status(Status::error(error));
+        }
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let id = &self.record.id;
+        if (self.chain.ledger).settle(id, self.epoch, Outcome::Abandoned) {
+            self.end_with("abandoned");
+            if std::thread::panicking() {
+                // Most likely the record that the panic is about.
+                self.chain.attempts().add(id, Stage::Intake);
+            }
+            self.chain.abandoned(id.clone(), self.epoch);
+        }
+    }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1_000.0
+}

@@ -1,0 +1,334 @@
+//! Serves a [`Generator`]: continuous batching. Between two steps it takes what has arrived.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{Receiver, RecvTimeoutError, TryRecvError},
+    },
+    time::{Duration, Instant},
+};
+
+use super::{Ask, Command, Failure, Question, host::Host};
+use crate::{
+    delivery::Worked,
+    error::ModelError,
+    ports::{Generated, Generator, RequestId},
+};
+
+/// How often deadlines are looked at; revocations are seen at once.
+const SWEEP: Duration = Duration::from_millis(20);
+
+type Asked = Ask<Question, Generated>;
+
+/// Serves until told to stop.
+pub(super) fn serve(host: Host<dyn Generator>, mailbox: Receiver<Command<Question, Generated>>) {
+    let mut engine = Generate {
+        generation: host.chain.ledger.generation(),
+        host,
+        waiting: VecDeque::new(),
+        suspects: VecDeque::new(),
+        running: Vec::new(),
+        alone: false,
+        next: 0,
+        swept: Instant::now(),
+        group: None,
+    };
+    while engine.take(&mailbox) {
+        engine.sweep();
+        engine.admit();
+        engine.step();
+    }
+    engine.hold();
+}
+
+struct Generate {
+    host: Host<dyn Generator>,
+    /// In order of arrival.
+    waiting: VecDeque<Asked>,
+    /// Members of a batch that failed: each runs alone before anything else is admitted.
+    suspects: VecDeque<Asked>,
+    running: Vec<Running>,
+    /// The running request is a suspect.
+    alone: bool,
+    next: u64,
+    generation: u64,
+    swept: Instant,
+    /// Since when, and for how many steps, the same requests have been running (traced only).
+    group: Option<(Instant, u64)>,
+}
+
+struct Running {
+    id: RequestId,
+    ask: Asked,
+    started: Instant,
+    steps: u32,
+}
+
+impl Generate {
+    /// Takes what has arrived; waits where there is nothing to do. False: stop.
+    fn take(&mut self, mailbox: &Receiver<Command<Question, Generated>>) -> bool {
+        if self.running.is_empty() && self.suspects.is_empty() {
+            let first = if self.waiting.is_empty() {
+                mailbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else if self.host.alive() && self.free_slots() > 0 {
+                Err(RecvTimeoutError::Timeout)
+            } else {
+                mailbox.recv_timeout(SWEEP)
+            };
+            match first {
+                Ok(Command::Ask(ask)) => self.waiting.push_back(ask),
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+        loop {
+            match mailbox.try_recv() {
+                Ok(Command::Ask(ask)) => self.waiting.push_back(ask),
+                Err(TryRecvError::Empty) => return true,
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    /// Gives back what is stale or out of time.
+    fn sweep(&mut self) {
+        if !self.host.alive() {
+            self.hold();
+            return;
+        }
+        let (generation, now) = (self.host.chain.ledger.generation(), Instant::now());
+        if generation == self.generation && now.duration_since(self.swept) < SWEEP {
+            return;
+        }
+        (self.generation, self.swept) = (generation, now);
+        for queue in [&mut self.waiting, &mut self.suspects] {
+            for _ in 0..queue.len() {
+                let Some(ask) = queue.pop_front() else { break };
+                match self.host.cut(&ask.ticket, now) {
+                    None => queue.push_back(ask),
+                    Some(cut) => {
+                        let worked = Worked::since(now);
+                        ask.answer(Err(Failure::Cut(cut)), worked, &self.host.facts);
+                    }
+                }
+            }
+        }
+        for index in (0..self.running.len()).rev() {
+            if let Some(cut) = self.host.cut(&self.running[index].ask.ticket, now) {
+                let Running {
+                    id, ask, started, ..
+                } = self.leave(index);
+                ask.answer(
+                    Err(Failure::Cut(cut)),
+                    Worked::since(started),
+                    &self.host.facts,
+                );
+                self.cancel(id);
+            }
+        }
+    }
+
+    fn admit(&mut self) {
+        self.alone &= !self.running.is_empty();
+        if self.alone {
+            return;
+        }
+        if !self.suspects.is_empty() {
+            if self.running.is_empty()
+                && let Some(suspect) = self.suspects.pop_front()
+            {
+                self.alone = true;
+                self.start(suspect);
+            }
+            return;
+        }
+        let mut free = if self.waiting.is_empty() {
+            0
+        } else {
+            self.free_slots()
+        };
+        while free > 0 && self.suspects.is_empty() && self.host.alive() {
+            let Some(ask) = self.waiting.pop_front() else {
+                return;
+            };
+            self.start(ask);
+            free = self.free_slots();
+        }
+    }
+
+    fn free_slots(&mut self) -> usize {
+        match self.host.call(|generator| Ok(generator.free_slots())) {
+            Ok(free) => free,
+            Err(error) => {
+                self.failed(&error);
+                0
+            }
+        }
+    }
+
+    fn start(&mut self, ask: Asked) {
+        self.close_group();
+        let started = Instant::now();
+        self.next += 1;
+        let id = RequestId(self.next);
+        let Question { image, prompt } = &ask.question;
+        let counters = &self.host.counters;
+        counters.admitted.fetch_add(1, Ordering::Relaxed);
+        if self.running.iter().any(|other| other.steps > 0) {
+            counters.joined.fetch_add(1, Ordering::Relaxed);
+        }
+        let image = Arc::clone(image);
+        let admitted = (self.host).call(|generator| generator.admit(id, image, prompt));
+        match admitted {
+            Err(error @ ModelError::Input(_)) => {
+                let (_, attempts) = self.host.blame(&ask.ticket);
+                (self.host).refuse(ask, Worked::since(started), &error, attempts);
+            }
+            // Everything else is an error of the whole: it stands with the others.
+            admitted => {
+                self.running.push(Running {
+                    id,
+                    ask,
+                    started,
+                    steps: 0,
+                });
+                if let Err(error) = admitted {
+                    self.failed(&error);
+                }
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        if self.running.is_empty() {
+            return;
+        }
+        if self.group.is_none()
+            && self
+                .running
+                .iter()
+                .any(|one| one.ask.ticket.trace.recording)
+        {
+            self.group = Some((Instant::now(), 0));
+        }
+        self.host.counters.stepped(self.running.len());
+        self.host.batch.record(self.running.len() as f64);
+        match self.host.call(Generator::step) {
+            Err(error) => self.failed(&error),
+            Ok(answers) => {
+                if let Some((_, steps)) = &mut self.group {
+                    *steps += 1;
+                }
+                for running in &mut self.running {
+                    running.steps += 1;
+                }
+                let mut broken = None;
+                for (id, result) in answers {
+                    let Some(index) = self.running.iter().position(|one| one.id == id) else {
+                        continue;
+                    };
+                    match result {
+                        Ok(generated) => self.finish(index, generated),
+                        Err(error @ ModelError::Broken(_)) => broken = Some(error),
+                        Err(error) => self.fault(index, &error),
+                    }
+                }
+                if let Some(error) = broken {
+                    self.failed(&error);
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self, index: usize, generated: Generated) {
+        let Running { ask, started, .. } = self.leave(index);
+        let tokens = u64::from(generated.tokens);
+        (self.host.counters.tokens).fetch_add(tokens, Ordering::Relaxed);
+        self.host.tokens.increment(tokens);
+        ask.answer(Ok(generated), Worked::since(started), &self.host.facts);
+    }
+
+    /// The model blames one request: it runs again, alone, until its attempts are spent.
+    fn fault(&mut self, index: usize, error: &ModelError) {
+        let Running {
+            id, ask, started, ..
+        } = self.leave(index);
+        self.cancel(id);
+        let (spent, attempts) = self.host.blame(&ask.ticket);
+        if spent || matches!(error, ModelError::Input(_)) {
+            (self.host).refuse(ask, Worked::since(started), error, attempts);
+        } else {
+            self.suspects.push_back(ask);
+        }
+    }
+
+    /// An error of the whole: every running request is a suspect, and one that ran alone is the
+    /// culprit.
+    fn failed(&mut self, error: &ModelError) {
+        self.close_group();
+        let members = std::mem::take(&mut self.running);
+        let lone = members.len() == 1;
+        if matches!(error, ModelError::Broken(_)) {
+            self.host.rebuild(error);
+        } else {
+            tracing::warn!(
+                engine = self.host.name,
+                members = members.len(),
+                "a step failed, its members run again one by one: {error}"
+            );
+            for member in &members {
+                self.cancel(member.id);
+            }
+        }
+        for Running { ask, started, .. } in members {
+            let (spent, attempts) = self.host.blame(&ask.ticket);
+            if lone && spent && self.host.alive() {
+                (self.host).refuse(ask, Worked::since(started), error, attempts);
+            } else {
+                self.suspects.push_back(ask);
+            }
+        }
+    }
+
+    fn cancel(&mut self, id: RequestId) {
+        let cancelled = self.host.call(|generator| {
+            generator.cancel(id);
+            Ok(())
+        });
+        if let Err(error) = cancelled {
+            self.failed(&error);
+        }
+    }
+
+    fn leave(&mut self, index: usize) -> Running {
+        self.close_group();
+        self.running.remove(index)
+    }
+
+    /// Ends the span of what has been running together.
+    fn close_group(&mut self) {
+        if let Some((started, steps)) = self.group.take()
+            && steps > 0
+        {
+            let members = self.running.iter().map(|one| &one.ask.ticket.trace);
+            let times = (started, Instant::now());
+            let host = &self.host;
+            (host.chain.tracing).batch(&host.name, &host.facts.model, times, members, steps);
+        }
+    }
+
+    /// Gives everything back unanswered: the engine stops, or has no model any more.
+    fn hold(&mut self) {
+        self.close_group();
+        let running = self.running.drain(..).map(|one| one.ask);
+        let asks = running
+            .chain(self.suspects.drain(..))
+            .chain(self.waiting.drain(..));
+        for ask in asks {
+            let worked = Worked::since(Instant::now());
+            ask.answer(Err(Failure::Held), worked, &self.host.facts);
+        }
+    }
+}

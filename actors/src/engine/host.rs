@@ -1,0 +1,158 @@
+//! Keeps a model alive on its thread: loads it, guards every call, builds it again.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use metrics::{Counter, Histogram, counter, histogram};
+
+use super::{Ask, Failure, Ticket, counters::Counters};
+use crate::{
+    annotation::ModelFacts,
+    chain::Chain,
+    delivery::{Cut, Worked},
+    error::ModelError,
+    ports::Load,
+    telemetry,
+};
+
+/// Wait before a model that could not be built again is tried once more; doubles each time.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+
+/// A model on its thread.
+pub(super) struct Host<M: ?Sized> {
+    pub(super) name: String,
+    pub(super) facts: Arc<ModelFacts>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) chain: Arc<Chain>,
+    pub(super) batch: Histogram,
+    pub(super) tokens: Counter,
+    load: Load<M>,
+    read_facts: fn(&M) -> ModelFacts,
+    /// `None` once it could not be built again: the chain has failed.
+    model: Option<Box<M>>,
+}
+
+impl<M: ?Sized> Host<M> {
+    /// Builds the model for the first time.
+    pub(super) fn load(
+        name: String,
+        load: Load<M>,
+        read_facts: fn(&M) -> ModelFacts,
+        counters: Arc<Counters>,
+        chain: Arc<Chain>,
+    ) -> Result<Self, ModelError> {
+        let (model, facts) = build(&load, read_facts)?;
+        Ok(Self {
+            batch: histogram!(telemetry::BATCH, "engine" => name.clone()),
+            tokens: counter!(telemetry::TOKENS, "engine" => name.clone()),
+            name,
+            facts,
+            counters,
+            chain,
+            load,
+            read_facts,
+            model: Some(model),
+        })
+    }
+
+    /// Calls the model. A panic is [`ModelError::Broken`].
+    pub(super) fn call<R>(
+        &mut self,
+        work: impl FnOnce(&mut M) -> Result<R, ModelError>,
+    ) -> Result<R, ModelError> {
+        let Some(model) = self.model.as_deref_mut() else {
+            return Err(ModelError::Broken(String::from("there is no model")));
+        };
+        self.counters.busy(true);
+        let result = catch_unwind(AssertUnwindSafe(|| work(model)));
+        self.counters.busy(false);
+        result.unwrap_or_else(|panic| Err(ModelError::Broken(panicked(panic.as_ref()))))
+    }
+
+    /// Whether there is a model.
+    pub(super) fn alive(&self) -> bool {
+        self.model.is_some()
+    }
+
+    /// Builds the model again, with growing waits; gives the chain up where it stays broken.
+    pub(super) fn rebuild(&mut self, why: &ModelError) {
+        tracing::warn!(engine = self.name, "building the model again: {why}");
+        if let Some(broken) = self.model.take() {
+            // A broken session may panic once more when it goes.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
+        }
+        self.counters.rebuilds.fetch_add(1, Ordering::Relaxed);
+        let mut wait = FIRST_WAIT;
+        for _ in 0..self.chain.config.tolerance.restarts.max(1) {
+            match build(&self.load, self.read_facts) {
+                Ok((model, facts)) => {
+                    (self.model, self.facts) = (Some(model), facts);
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(engine = self.name, "the model cannot be built: {error}");
+                    std::thread::sleep(wait);
+                    wait *= 2;
+                }
+            }
+        }
+        self.chain.fail(format!(
+            "engine `{}` cannot build its model again after: {why}",
+            self.name
+        ));
+    }
+
+    /// Counts a failure of a record; whether it was one too many, and how many there were.
+    pub(super) fn blame(&self, ticket: &Ticket) -> (bool, u32) {
+        let attempts = self.chain.attempts().add(&ticket.record, ticket.stage);
+        (attempts >= self.chain.config.attempts, attempts)
+    }
+
+    /// Whether a question is no longer worth an answer.
+    pub(super) fn cut(&self, ticket: &Ticket, now: std::time::Instant) -> Option<Cut> {
+        if !self.chain.ledger.is_current(&ticket.record, ticket.epoch) {
+            Some(Cut::Stale)
+        } else {
+            (now >= ticket.deadline).then_some(Cut::Expired)
+        }
+    }
+
+    /// Answers that the model will not answer.
+    pub(super) fn refuse<Q, A>(
+        &self,
+        ask: Ask<Q, A>,
+        worked: Worked,
+        error: &ModelError,
+        attempts: u32,
+    ) {
+        let failure = Failure::Model {
+            detail: error.to_string(),
+            attempts,
+        };
+        ask.answer(Err(failure), worked, &self.facts);
+    }
+}
+
+fn build<M: ?Sized>(
+    load: &Load<M>,
+    read_facts: fn(&M) -> ModelFacts,
+) -> Result<(Box<M>, Arc<ModelFacts>), ModelError> {
+    catch_unwind(AssertUnwindSafe(|| {
+        let model = load()?;
+        let facts = Arc::new(read_facts(&model));
+        Ok((model, facts))
+    }))
+    .unwrap_or_else(|panic| Err(ModelError::Broken(panicked(panic.as_ref()))))
+}
+
+/// The words of a panic.
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> String {
+    let words = (panic.downcast_ref::<&str>().copied())
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a word");
+    format!("panicked: {words}")
+}

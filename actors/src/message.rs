@@ -1,0 +1,136 @@
+//! Every message between stages, in path order.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    annotation::{Caption, Degraded, Grounding, Merged, ModelFacts, SpatialRelation, TextLine},
+    engine::Answer,
+    envelope::Envelope,
+    error::Reason,
+    image::{Decoded, Fetched, Image, ImageFacts},
+    ports::Generated,
+    record::Request,
+    stage::Stage,
+};
+
+/// intake → fetch: a request to get.
+#[derive(Debug)]
+pub struct Admitted(pub Envelope<Request>);
+
+/// fetch → decode: a body to decode.
+#[derive(Debug)]
+pub struct Downloaded(pub Envelope<Body>);
+
+/// A request with the body behind its URL.
+#[derive(Debug)]
+pub struct Body {
+    /// The request.
+    pub request: Request,
+    /// The body.
+    pub fetched: Fetched,
+}
+
+/// A request with its picture.
+#[derive(Debug)]
+pub struct Picture {
+    /// The request.
+    pub request: Request,
+    /// The picture.
+    pub decoded: Decoded,
+}
+
+/// To caption.
+#[derive(Debug)]
+pub enum CaptionMessage {
+    /// decode → caption: a picture to describe.
+    Decoded(Envelope<Picture>),
+    /// engine → caption: its description, and the prompt that asked for it.
+    Answered(Envelope<Picture>, Arc<str>, Answer<Generated>),
+}
+
+/// What is known of an image from its caption on.
+#[derive(Debug)]
+pub struct Draft {
+    /// The request.
+    pub request: Request,
+    /// The picture; `None` once every model has seen it.
+    pub image: Option<Arc<Image>>,
+    /// The file and the picture, for the record.
+    pub facts: ImageFacts,
+    /// The captioner's text.
+    pub caption: Caption,
+    /// Phrases with boxes.
+    pub grounding: Vec<Grounding>,
+    /// Relations.
+    pub spatial: Vec<SpatialRelation>,
+    /// Lines of text.
+    pub text: Vec<TextLine>,
+    /// Stage → model.
+    pub models: BTreeMap<String, ModelFacts>,
+    /// Specialists that failed.
+    pub degraded: Vec<Degraded>,
+}
+
+/// To ground.
+#[derive(Debug)]
+pub enum GroundMessage {
+    /// caption → ground: a described picture.
+    Captioned(Envelope<Draft>),
+    /// engine → ground: text with inline boxes.
+    Answered(Envelope<Draft>, Answer<Generated>),
+}
+
+/// To relate.
+#[derive(Debug)]
+pub enum RelateMessage {
+    /// ground → relate: phrases with boxes.
+    Grounded(Envelope<Draft>),
+    /// engine → relate: relations.
+    Answered(Envelope<Draft>, Answer<Vec<SpatialRelation>>),
+}
+
+/// To read_text.
+#[derive(Debug)]
+pub enum ReadTextMessage {
+    /// relate → read_text: a picture that may hold text.
+    Related(Envelope<Draft>),
+    /// engine → read_text: its lines.
+    Answered(Envelope<Draft>, Answer<Vec<TextLine>>),
+}
+
+/// read_text → merge: everything that was found.
+#[derive(Debug)]
+pub struct Read(pub Envelope<Draft>);
+
+/// A draft with its merged text.
+#[derive(Debug)]
+pub struct Finished {
+    /// Everything that was found.
+    pub draft: Draft,
+    /// One text of it.
+    pub merged: Merged,
+}
+
+/// To publish.
+#[derive(Debug)]
+pub enum PublishMessage {
+    /// merge → publish: a caption to write.
+    Merged(Envelope<Finished>),
+    /// any stage → publish: a dead letter to write.
+    Rejected(Envelope<Rejected>),
+}
+
+/// Why a record is a dead letter.
+#[derive(Debug)]
+pub struct Rejected {
+    /// The request's id, where it was read.
+    pub id: Option<String>,
+    /// The stage that refused it.
+    pub stage: Stage,
+    /// The closed list.
+    pub reason: Reason,
+    /// What happened, in words; never empty.
+    pub detail: String,
+    /// How often it was tried.
+    pub attempts: u32,
+}

@@ -1,0 +1,78 @@
+//! merge: makes one text of caption and specialists. A pure function in an actor's coat.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Instant,
+};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use super::{Exit, pass};
+use crate::{
+    delivery::Worked,
+    engine::panicked,
+    envelope::Envelope,
+    error::Reason,
+    message::{Draft, Finished, PublishMessage, Read},
+    ports::{MergeInput, Merger},
+    stage::Stage,
+};
+
+/// The actor.
+pub(crate) struct Merge {
+    pub(crate) merger: Arc<dyn Merger>,
+    pub(crate) next: ActorRef<PublishMessage>,
+    pub(crate) exit: Exit,
+}
+
+impl Actor for Merge {
+    type Msg = Read;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<Read>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Read>,
+        Read(envelope): Read,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        #[cfg(test)]
+        crate::testkit::panic_in_the_stage(&envelope.body.request);
+        self.merge(envelope);
+        Ok(())
+    }
+}
+
+impl Merge {
+    fn merge(&self, mut envelope: Envelope<Draft>) {
+        let started = Instant::now();
+        let draft = &envelope.body;
+        let input = MergeInput {
+            size: (draft.facts.width, draft.facts.height),
+            original_caption: draft.request.original_caption.as_deref(),
+            caption: &draft.caption,
+            grounding: &draft.grounding,
+            text: &draft.text,
+            spatial: &draft.spatial,
+        };
+        let merged = catch_unwind(AssertUnwindSafe(|| self.merger.merge(input)))
+            .map_err(|panic| panicked(panic.as_ref()));
+        let error = merged.as_ref().err().map(String::as_str);
+        (envelope.delivery).worked(Stage::Merge, Worked::since(started), error, Vec::new);
+        match merged {
+            Ok(merged) => {
+                let envelope = envelope.map(|draft| Finished { draft, merged });
+                pass(&self.next, PublishMessage::Merged(envelope));
+            }
+            Err(detail) => {
+                let id = envelope.body.request.id.clone();
+                (self.exit).reject(envelope, id, Reason::ModelFailed, detail, 1);
+            }
+        }
+    }
+}

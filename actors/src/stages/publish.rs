@@ -1,0 +1,189 @@
+//! publish: writes captions and dead letters, and settles what the broker confirmed. The bytes are
+//! kept until then.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures_util::FutureExt;
+use opentelemetry::{
+    Context, KeyValue,
+    trace::{Status, TraceContextExt},
+};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use crate::{
+    chain::Chain,
+    delivery::Delivery,
+    engine::panicked,
+    envelope::Envelope,
+    error::{PublishError, Reason},
+    ledger::Outcome,
+    message::{Finished, PublishMessage, Rejected},
+    outgoing,
+    ports::{Destination, Outgoing, Publisher},
+    stage::Stage,
+};
+
+/// Wait before an unavailable broker is tried again; doubles up to `LONGEST_WAIT`.
+const FIRST_WAIT: Duration = Duration::from_millis(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// The actor: admits; each write is a task of its own.
+pub(crate) struct Publish(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) publisher: Arc<dyn Publisher>,
+    pub(crate) chain: Arc<Chain>,
+}
+
+/// Why a write did not happen.
+enum Unwritten {
+    /// The epoch ended, or the process gives up.
+    LetGo,
+    TooLarge(String),
+}
+
+impl Actor for Publish {
+    type Msg = PublishMessage;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<PublishMessage>,
+        (): (),
+    ) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<PublishMessage>,
+        message: PublishMessage,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        let inner = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            match message {
+                PublishMessage::Merged(envelope) => inner.caption(envelope).await,
+                PublishMessage::Rejected(envelope) => inner.dead_letter(envelope).await,
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Inner {
+    async fn caption(&self, envelope: Envelope<Finished>) {
+        self.chain.model_worked();
+        let Envelope { delivery, body } = envelope;
+        let id = body.draft.request.id.clone();
+        let context = self.send_span(&delivery, Destination::Captions);
+        let outgoing = outgoing::caption(&delivery, body, &context);
+        match self.write(&delivery, outgoing, &context).await {
+            Ok(()) => delivery.settle(Outcome::Published),
+            Err(Unwritten::LetGo) => delivery.let_go(),
+            Err(Unwritten::TooLarge(detail)) => {
+                let envelope = Envelope::new(delivery, ());
+                let reason = Reason::OutputTooLarge;
+                let rejected = envelope.reject(Some(id), Stage::Publish, reason, detail, 1);
+                self.dead_letter(rejected).await;
+            }
+        }
+    }
+
+    async fn dead_letter(&self, envelope: Envelope<Rejected>) {
+        let Envelope { delivery, body } = envelope;
+        if body.reason == Reason::ModelFailed && !self.chain.model_failed(&body.detail) {
+            delivery.let_go();
+            return;
+        }
+        let context = self.send_span(&delivery, Destination::Dead);
+        let outgoing = outgoing::dead_letter(&delivery, &body, &context);
+        let bare = Outgoing {
+            value: None,
+            ..outgoing.clone()
+        };
+        let mut written = self.write(&delivery, outgoing, &context).await;
+        if let Err(Unwritten::TooLarge(_)) = written {
+            // Better the reason without the bytes than a record that holds its partition for ever.
+            written = self.write(&delivery, bare, &context).await;
+        }
+        match written {
+            Ok(()) => delivery.settle(Outcome::DeadLettered(body.reason)),
+            Err(Unwritten::LetGo) => delivery.let_go(),
+            Err(Unwritten::TooLarge(detail)) => {
+                let source = &delivery.record().id;
+                (self.chain).fail(format!(
+                    "no dead letter can be written for {source}: {detail}"
+                ));
+                delivery.let_go();
+            }
+        }
+    }
+
+    /// Writes until it is confirmed, refused, or no longer ours.
+    async fn write(
+        &self,
+        delivery: &Delivery,
+        outgoing: Outgoing,
+        context: &Context,
+    ) -> Result<(), Unwritten> {
+        let (id, epoch) = (&delivery.record().id, delivery.epoch());
+        let mut wait = FIRST_WAIT;
+        let result = loop {
+            if !delivery.is_current() {
+                break Err(Unwritten::LetGo);
+            }
+            let (publisher, again) = (Arc::clone(&self.publisher), outgoing.clone());
+            let once = async move { publisher.publish(again).await };
+            let result = (AssertUnwindSafe(once).catch_unwind().await)
+                .unwrap_or_else(|panic| Err(PublishError::Unavailable(panicked(panic.as_ref()))));
+            match result {
+                Ok(()) => break Ok(()),
+                Err(PublishError::TooLarge { bytes, detail }) => {
+                    break Err(Unwritten::TooLarge(format!("{bytes} bytes: {detail}")));
+                }
+                Err(PublishError::Fatal(detail)) => {
+                    self.chain.fail(format!("the producer is broken: {detail}"));
+                    break Err(Unwritten::LetGo);
+                }
+                // Where the ledger still says it is ours, a new term has just begun: once more.
+                Err(PublishError::Revoked) => {}
+                Err(PublishError::Unavailable(detail)) => {
+                    tracing::warn!(source = %id, "not written, trying again: {detail}");
+                }
+            }
+            tokio::select! {
+                () = self.chain.ledger.stale(id, epoch) => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+            wait = (wait * 2).min(LONGEST_WAIT);
+        };
+        if delivery.trace.recording {
+            if result.is_err() {
+                context.span().set_status(Status::error("not written"));
+            }
+            context.span().end();
+        }
+        result
+    }
+
+    /// The span of the write; its context goes into the headers.
+    fn send_span(&self, delivery: &Delivery, destination: Destination) -> Context {
+        let trace = &delivery.trace;
+        if !trace.recording {
+            return trace.root.clone();
+        }
+        let (name, topic) = match destination {
+            Destination::Captions => ("send captions", "captions"),
+            Destination::Dead => ("send dead", "dead"),
+        };
+        let attributes = vec![
+            KeyValue::new("messaging.system", "kafka"),
+            KeyValue::new("messaging.operation.type", "send"),
+            KeyValue::new("messaging.operation.name", "send"),
+            KeyValue::new("messaging.destination.name", topic),
+        ];
+        self.chain.tracing.send(trace, name, attributes)
+    }
+}

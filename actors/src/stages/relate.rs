@@ -1,0 +1,83 @@
+//! relate: asks how the groundings stand to each other.
+
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use super::{Exit, pass};
+use crate::{
+    annotation::SpatialRelation,
+    engine::{Ask, Engine, Ticket},
+    envelope::Envelope,
+    message::{Draft, ReadTextMessage, RelateMessage},
+    ports::Located,
+    stage::Stage,
+};
+
+/// The actor.
+pub(crate) struct Relate {
+    /// `None` where it is off.
+    pub(crate) engine: Option<Engine<Located, Vec<SpatialRelation>>>,
+    pub(crate) next: ActorRef<ReadTextMessage>,
+    pub(crate) exit: Exit,
+}
+
+impl Actor for Relate {
+    type Msg = RelateMessage;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<RelateMessage>,
+        (): (),
+    ) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<RelateMessage>,
+        message: RelateMessage,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            RelateMessage::Grounded(envelope) => self.ask(myself, envelope),
+            RelateMessage::Answered(envelope, answer) => {
+                let mode = self.exit.chain.config.relate.mode;
+                let related =
+                    (self.exit).specialist(envelope, mode, None, answer, |draft, found| {
+                        draft.spatial = found;
+                    });
+                if let Some(envelope) = related {
+                    pass(&self.next, ReadTextMessage::Related(envelope));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Relate {
+    fn ask(&self, myself: ActorRef<RelateMessage>, envelope: Envelope<Draft>) {
+        let draft = &envelope.body;
+        let (Some(engine), Some(image), false) =
+            (&self.engine, &draft.image, draft.grounding.is_empty())
+        else {
+            // Nothing was found, so there is nothing to relate.
+            pass(&self.next, ReadTextMessage::Related(envelope));
+            return;
+        };
+        let timeout = self.exit.chain.config.relate.timeout;
+        engine.ask(Ask {
+            question: Located {
+                image: Arc::clone(image),
+                groundings: draft.grounding.as_slice().into(),
+            },
+            ticket: Ticket::new(Stage::Relate, &envelope.delivery, timeout),
+            reply: Box::new(move |answer| {
+                pass(&myself, RelateMessage::Answered(envelope, answer));
+            }),
+        });
+    }
+}
