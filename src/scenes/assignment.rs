@@ -72,8 +72,7 @@ fn match_rows(
         }
     }
     let mut matched = vec![None; rows];
-    for column in 1..=columns {
-        let row = row_of[column];
+    for (column, &row) in row_of.iter().enumerate().skip(1) {
         if row != 0 && weight(row - 1, column - 1) > 0.0 {
             matched[row - 1] = Some(column - 1);
         }

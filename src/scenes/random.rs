@@ -13,7 +13,7 @@ pub struct SceneRng(Pcg64);
 impl SceneRng {
     /// The stream of scene `index` of the data set with this `seed`.
     pub fn new(seed: u64, index: u64) -> Self {
-        let a = mix(seed ^ 0x76_69_6c_61_32);
+        let a = mix(seed ^ 0x0076_696c_6132);
         let b = mix(index.wrapping_add(a));
         let state = (u128::from(a) << 64) | u128::from(b);
         let stream = (u128::from(b) << 64) | u128::from(mix(a ^ b));
