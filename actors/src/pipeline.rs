@@ -2,6 +2,8 @@
 
 mod handle;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 

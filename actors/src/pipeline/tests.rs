@@ -1,0 +1,5 @@
+//! The whole chain on fakes. Every test ends with nothing in flight.
+
+mod faults;
+mod limits;
+mod path;

@@ -1,0 +1,264 @@
+//! Overload, revocation, stuck records, shutdown.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::{
+    annotation::Status,
+    ports::Source,
+    testkit::{Answering, Fetching, Generating, Publishing, World},
+};
+
+#[tokio::test]
+async fn never_more_records_are_on_their_way_than_there_are_permits() {
+    let mut world = World {
+        publish: Arc::new(|_| Publishing::Holds),
+        ..World::default()
+    };
+    world.config.limits.records = 4;
+    let mut chain = world.start().await;
+    chain.push(100);
+    let source = Arc::clone(&chain.source);
+    let feeding = tokio::spawn(async move { source.run().await });
+    chain
+        .patiently("four writes", chain.publisher.handed_over.reaches(4))
+        .await;
+    assert_eq!(chain.handle.in_flight(), 4);
+    assert_eq!(chain.handle.intake().free_records(), 0);
+    assert_eq!(chain.fetched.count(), 4);
+    chain.publisher.release();
+    chain.patiently("the rest", feeding).await.expect("fed");
+    assert_eq!(chain.captions().len(), 100);
+    chain.finish().await;
+}
+
+#[tokio::test]
+async fn bytes_are_bounded_and_a_debt_stops_newcomers_only() {
+    let mut world = World {
+        body_bytes: 400,
+        decoded_bytes: 500,
+        ..World::default()
+    };
+    world.config.limits.image_bytes = 1_000;
+    let most = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let mut chain = {
+        let most = Arc::clone(&most);
+        world.generate = Arc::new(move |(number, prompt)| {
+            most.fetch_add(1, Ordering::Relaxed);
+            World::generated(number, &prompt)
+        });
+        world.start().await
+    };
+    chain.push(60);
+    chain.run().await;
+    assert_eq!(chain.captions().len(), 60);
+    assert_eq!(most.load(Ordering::Relaxed), 120);
+    assert_eq!(chain.handle.image_bytes(), 0);
+    chain.finish().await;
+}
+
+#[tokio::test]
+async fn one_image_above_the_whole_budget_is_too_large() {
+    let mut world = World {
+        decoded_bytes: 2_000,
+        ..World::default()
+    };
+    world.config.limits.image_bytes = 1_000;
+    let mut chain = world.start().await;
+    chain.push(2);
+    chain.run().await;
+    let reason = String::from("too_large");
+    assert_eq!(chain.reasons(), [(0, reason.clone()), (1, reason)]);
+    chain.finish().await;
+}
+
+#[tokio::test]
+async fn a_revoked_partition_is_forgotten_at_once_and_comes_again() {
+    let never = Arc::new(AtomicBool::new(true));
+    let world = {
+        let never = Arc::clone(&never);
+        World {
+            generate: Arc::new(move |(number, prompt)| {
+                if number % 2 == 1 && never.load(Ordering::Relaxed) {
+                    return Generating::Never;
+                }
+                World::generated(number, &prompt)
+            }),
+            fetch: {
+                let first = AtomicBool::new(true);
+                Arc::new(move |(number, _)| {
+                    if number == 8 && first.swap(false, Ordering::Relaxed) {
+                        return Fetching::Never;
+                    }
+                    Fetching::Body
+                })
+            },
+            publish: Arc::new(|_| Publishing::Holds),
+            slots: 16,
+            ..World::default()
+        }
+    };
+    let mut chain = world.start().await;
+    chain.push(10);
+    let source = Arc::clone(&chain.source);
+    let feeding = tokio::spawn(async move { source.run().await });
+    chain
+        .patiently("four writes", chain.publisher.handed_over.reaches(4))
+        .await;
+    chain
+        .patiently("all fetches", chain.fetched.reaches(10))
+        .await;
+    let last = chain.ledger.revoke("images", 0).expect("assigned");
+    assert_eq!(last.offset, 0);
+    // What was handed over is confirmed late; everything else is cancelled.
+    chain.publisher.release();
+    chain
+        .patiently("all permits home", chain.handle.idle())
+        .await;
+    assert_eq!(chain.ledger.in_flight(), 0);
+    feeding.abort();
+
+    never.store(false, Ordering::Relaxed);
+    let topic = Arc::from("images");
+    chain
+        .ledger
+        .assign(&topic, 0, Some(last.offset), Some(&last.metadata));
+    chain.source.rewind();
+    chain.run().await;
+    assert_eq!(chain.captions().len(), 10);
+    assert_eq!(chain.handle.restarts(), 0, "a revocation is no bug");
+    chain.stop().await;
+}
+
+#[tokio::test]
+async fn a_stuck_record_becomes_a_dead_letter_and_the_others_finish() {
+    let mut world = World {
+        fetch: Arc::new(|(number, _)| match number {
+            1 => Fetching::Never,
+            _ => Fetching::Body,
+        }),
+        generate: Arc::new(|(number, prompt)| match (number, &*prompt.text) {
+            (2, "caption") | (3, "ground") => Generating::Never,
+            _ => World::generated(number, &prompt),
+        }),
+        ..World::default()
+    };
+    world.config.limits.record = Duration::from_millis(300);
+    let mut chain = world.start().await;
+    chain.push(20);
+    chain.run().await;
+    let stuck = String::from("stuck");
+    assert_eq!(
+        chain.reasons(),
+        [(1, stuck.clone()), (2, stuck.clone()), (3, stuck)]
+    );
+    assert_eq!(chain.captions().len(), 17);
+    assert_eq!(chain.handle.restarts(), 0);
+    chain.finish().await;
+}
+
+#[tokio::test]
+async fn a_specialist_that_takes_too_long_degrades_the_record() {
+    let mut world = World {
+        generate: Arc::new(|(number, prompt)| match (number, &*prompt.text) {
+            (1, "ground") => Generating::Never,
+            _ => World::generated(number, &prompt),
+        }),
+        ..World::default()
+    };
+    world.config.ground.specialist.timeout = Some(Duration::from_millis(200));
+    let mut chain = world.start().await;
+    chain.push(3);
+    chain.run().await;
+    let captions = chain.captions();
+    assert_eq!(captions[&1].status, Status::Degraded);
+    assert_eq!(captions[&1].degraded[0].reason, "no answer in time");
+    assert_eq!(captions[&0].status, Status::Complete);
+    chain.finish().await;
+}
+
+#[tokio::test]
+async fn a_drain_waits_until_every_permit_is_home() {
+    let world = World {
+        publish: Arc::new(|_| Publishing::Holds),
+        ..World::default()
+    };
+    let mut chain = world.start().await;
+    chain.push(10);
+    let source = Arc::clone(&chain.source);
+    let feeding = tokio::spawn(async move { source.run().await });
+    chain
+        .patiently("ten writes", chain.publisher.handed_over.reaches(10))
+        .await;
+    let drained = chain.handle.drain(Duration::from_millis(20)).await;
+    assert_eq!(drained.left, 10, "not confirmed yet");
+    chain.publisher.release();
+    let drained = chain.handle.drain(Duration::from_secs(30)).await;
+    assert_eq!(drained.left, 0);
+    chain.patiently("fed", feeding).await.expect("fed");
+    chain.finish().await;
+}
+
+#[tokio::test]
+async fn after_a_drain_nothing_is_admitted() {
+    let mut chain = World::default().start().await;
+    chain.push(1);
+    chain.run().await;
+    chain.handle.drain(Duration::from_secs(30)).await;
+    let record = crate::record::Record {
+        id: crate::record::RecordId {
+            topic: Arc::from("images"),
+            partition: 0,
+            offset: 1,
+        },
+        key: None,
+        value: None,
+        parent: opentelemetry::Context::new(),
+        received: std::time::Instant::now(),
+    };
+    assert!(chain.handle.intake().try_admit(record).is_err());
+    chain.finish().await;
+}
+
+#[tokio::test]
+async fn a_wedged_model_call_is_seen_from_outside() {
+    let wedged = Arc::new(tokio::sync::watch::channel(true).0);
+    let world = {
+        let wedged = Arc::clone(&wedged);
+        World {
+            read_text: Arc::new(move |_| {
+                let mut wedged = wedged.subscribe();
+                let wait = wedged.wait_for(|wedged| !wedged);
+                drop(futures_executor_block(wait));
+                Answering::With(Vec::new())
+            }),
+            ..World::default()
+        }
+    };
+    let mut chain = world.start().await;
+    assert!(chain.handle.is_live(Duration::ZERO));
+    chain.push(1);
+    let source = Arc::clone(&chain.source);
+    let feeding = tokio::spawn(async move { source.run().await });
+    let busy = async {
+        while chain.handle.is_live(Duration::from_millis(5)) {
+            tokio::task::yield_now().await;
+        }
+    };
+    chain.patiently("no longer live", busy).await;
+    wedged.send_replace(false);
+    chain.patiently("settled", feeding).await.expect("fed");
+    assert!(chain.handle.is_live(Duration::ZERO));
+    chain.finish().await;
+}
+
+/// Waits on an engine's own thread, as a native call would.
+fn futures_executor_block<F: Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.expect("a runtime").block_on(future)
+}

@@ -1,0 +1,218 @@
+//! What goes right, and what is in the records.
+
+use std::sync::Arc;
+
+use crate::{
+    annotation::{BoundingBox, Status},
+    config::Mode,
+    error::{FetchError, ModelError},
+    testkit::{Fetching, Generating, World},
+};
+
+fn header(outgoing: &crate::ports::Outgoing, name: &str) -> String {
+    (outgoing.headers.iter().find(|(key, _)| *key == name))
+        .map(|(_, value)| value.clone())
+        .unwrap_or_else(|| panic!("no header {name}"))
+}
+
+#[tokio::test]
+async fn every_record_gets_its_caption_with_what_the_specialists_found() {
+    let mut chain = World::default().start().await;
+    chain.push(50);
+    chain.run().await;
+    let captions = chain.captions();
+    assert_eq!(captions.len(), 50);
+    for (offset, record) in &captions {
+        assert_eq!(record.schema, "vila2.caption/1");
+        assert_eq!(record.url, format!("http://fake/{offset}"));
+        assert_eq!(record.caption.text, format!("image {offset}"));
+        assert_eq!(record.enriched, record.caption.text);
+        assert_eq!(record.grounding.len(), 2);
+        assert_eq!(record.grounding[0].phrase, format!("thing {offset}"));
+        let BoundingBox([x1, y1, x2, y2]) = record.grounding[0].bounding_box;
+        assert!(x1 == 0.0 && y1 == 0.0 && (x2 - 50.05).abs() < 0.01 && y2 == 200.0);
+        assert_eq!(record.spatial.len(), 1);
+        assert_eq!(record.text[0].text, offset.to_string());
+        assert_eq!(record.status, Status::Complete);
+        let stages = ["caption", "ground", "read_text", "relate"];
+        assert!(record.models.keys().eq(stages), "{:?}", record.models);
+        assert_eq!(record.models["ground"].prompt.as_deref(), Some("ground"));
+        let timed = [
+            "caption",
+            "decode",
+            "fetch",
+            "ground",
+            "merge",
+            "read_text",
+            "relate",
+        ];
+        assert!(record.queue_ms.keys().eq(timed));
+        let work: f64 = timed.iter().map(|stage| record.timings_ms[*stage]).sum();
+        let queue: f64 = record.queue_ms.values().sum();
+        assert!(work + queue <= record.timings_ms["total"] + 0.1);
+    }
+    chain.finish().await;
+}
+
+#[tokio::test]
+async fn headers_are_those_of_the_contract() {
+    let mut chain = World::default().start().await;
+    chain.push_value(r#"{"url": "http://fake/1", "id": "one", "meta": {"a": 1}, "round": 2}"#);
+    chain.push_value("not a url");
+    chain.run().await;
+    let written = chain.publisher.written();
+    let caption = written
+        .iter()
+        .find(|one| one.source.offset == 0)
+        .expect("written");
+    assert_eq!(caption.key.as_deref(), Some(&b"one"[..]));
+    assert_eq!(header(caption, "content-type"), "application/json");
+    assert_eq!(header(caption, "vila2-id"), "one");
+    assert_eq!(header(caption, "vila2-source"), "images/0/0");
+    assert_eq!(header(caption, "vila2-dedup").len(), 64);
+    assert_eq!(header(caption, "traceparent").len(), 55);
+    let dead = &chain.dead()[&1];
+    assert_eq!(dead.key, None);
+    assert_eq!(dead.value.as_deref(), Some(&b"not a url"[..]));
+    assert_eq!(header(dead, "vila2-stage"), "intake");
+    assert_eq!(header(dead, "vila2-reason"), "bad_request");
+    assert!(header(dead, "vila2-detail").contains("not a URL"));
+    assert_eq!(header(dead, "vila2-attempts"), "1");
+    assert_eq!(header(dead, "vila2-source"), "images/0/1");
+    assert_eq!(header(dead, "traceparent").len(), 55);
+    chain.finish().await;
+}
+
+#[tokio::test]
+async fn the_same_content_has_the_same_hash_and_another_round_another() {
+    let mut chain = World::default().start().await;
+    for round in [0, 0, 1] {
+        chain.push_value(format!(r#"{{"url": "http://fake/1", "round": {round}}}"#));
+    }
+    chain.run().await;
+    let hash: Vec<_> = {
+        let mut written = chain.publisher.written();
+        written.sort_by_key(|one| one.source.offset);
+        written
+            .iter()
+            .map(|one| header(one, "vila2-dedup"))
+            .collect()
+    };
+    assert_eq!(hash[0], hash[1]);
+    assert_ne!(hash[0], hash[2]);
+    chain.finish().await;
+}
+
+#[tokio::test]
+async fn new_images_join_the_running_batch() {
+    let world = World {
+        generate: Arc::new(|(number, prompt)| match World::generated(number, &prompt) {
+            Generating::Text(text, steps) => Generating::Text(text, steps * 20),
+            other => other,
+        }),
+        ..World::default()
+    };
+    let mut chain = world.start().await;
+    chain.push(40);
+    chain.run().await;
+    let engines = chain.handle.engines();
+    let captioner = engines
+        .iter()
+        .find(|engine| engine.name == "captioner")
+        .expect("there");
+    assert_eq!(
+        captioner.admitted, 80,
+        "one engine answers caption and ground"
+    );
+    assert!(captioner.joined_running_batch > 0);
+    assert!(captioner.batch_mean > 1.5, "{captioner:?}");
+    assert!(captioner.tokens > 80 && captioner.rebuilds == 0);
+    chain.finish().await;
+}
+
+#[tokio::test]
+async fn a_transient_failure_is_tried_again_and_a_lasting_one_is_not() {
+    let world = World {
+        fetch: Arc::new(|(number, attempt)| {
+            let status = |status| FetchError::Status {
+                status,
+                retry_after: None,
+            };
+            match (number, attempt) {
+                (1, 1 | 2) => Fetching::Fails(status(503)),
+                (2, _) => Fetching::Fails(FetchError::Connection(String::from("refused"))),
+                (3, _) => Fetching::Fails(status(404)),
+                _ => Fetching::Body,
+            }
+        }),
+        ..World::default()
+    };
+    let mut chain = world.start().await;
+    chain.push(4);
+    chain.run().await;
+    assert!(chain.captions().keys().eq(&[0, 1]));
+    let dead = chain.dead();
+    assert_eq!(header(&dead[&2], "vila2-reason"), "fetch_failed");
+    assert_eq!(header(&dead[&2], "vila2-attempts"), "3");
+    assert_eq!(header(&dead[&2], "vila2-stage"), "fetch");
+    assert_eq!(header(&dead[&3], "vila2-reason"), "fetch_status");
+    assert_eq!(header(&dead[&3], "vila2-attempts"), "1");
+    chain.finish().await;
+}
+
+#[tokio::test]
+async fn nothing_is_related_where_nothing_was_grounded() {
+    let world = World {
+        generate: Arc::new(|(number, _)| Generating::Text(format!("image {number}"), 1)),
+        ..World::default()
+    };
+    let mut chain = world.start().await;
+    chain.push(3);
+    chain.run().await;
+    for record in chain.captions().values() {
+        assert!(record.grounding.is_empty() && record.spatial.is_empty());
+        assert!(!record.models.contains_key("relate"));
+        assert_eq!(record.status, Status::Complete);
+    }
+    chain.finish().await;
+}
+
+#[tokio::test]
+async fn a_specialist_that_is_off_is_not_asked() {
+    let mut world = World::default();
+    world.config.ground.specialist.mode = Mode::Off;
+    world.config.relate.mode = Mode::Off;
+    world.config.read_text.mode = Mode::Off;
+    let mut chain = world.start().await;
+    chain.push(3);
+    chain.run().await;
+    assert_eq!(chain.admitted.count(), 3);
+    assert_eq!(chain.handle.engines().len(), 1);
+    for record in chain.captions().values() {
+        assert!(record.models.keys().eq(["caption"]));
+        assert_eq!(record.status, Status::Complete);
+    }
+    chain.finish().await;
+}
+
+#[tokio::test]
+async fn all_faults_of_a_start_are_reported_at_once() {
+    let mut world = World {
+        load: Arc::new(|()| Err(ModelError::Broken(String::from("no such folder")))),
+        ..World::default()
+    };
+    world.config.ground.engine = String::from("grounder");
+    let error = world
+        .try_start()
+        .await
+        .expect_err("must not start")
+        .to_string();
+    assert!(
+        error.contains("model `captioner`: no such folder"),
+        "{error}"
+    );
+    assert!(
+        error.contains("stage `ground` asks for engine `grounder`"),
+        "{error}"
+    );
+}
