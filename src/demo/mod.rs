@@ -1,1 +1,3 @@
 //! The whole path on one machine, no broker needed.
+
+pub mod server;

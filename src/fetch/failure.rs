@@ -53,8 +53,10 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
     None
 }
 
-/// The chain of causes in one line, without repetition.
+/// The chain of causes in one line, without repetition. The client's own first words ("error
+/// sending request") say nothing where there is a cause.
 fn describe(error: &dyn Error) -> String {
+    let error = error.source().unwrap_or(error);
     let mut text = error.to_string();
     let mut at = error.source();
     while let Some(cause) = at {

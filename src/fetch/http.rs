@@ -91,7 +91,7 @@ impl HttpHops {
                 url = target;
                 continue;
             }
-            if !status.is_success() || status == StatusCode::PARTIAL_CONTENT {
+            if !holds_whole_body(status) {
                 return Err(FetchError::Status {
                     status: status.as_u16(),
                     retry_after: retry_after(response.headers(), SystemTime::now()),
@@ -162,6 +162,11 @@ fn client(settings: &FetchSettings, resolver: GuardedResolver) -> Result<Client,
         })
 }
 
+/// 204, 205 and 206 are successes without a (whole) picture.
+fn holds_whole_body(status: StatusCode) -> bool {
+    status.is_success() && !matches!(status.as_u16(), 204..=206)
+}
+
 /// Where a redirect leads, if the answer is one that can be followed.
 fn redirect(from: &Url, response: &Response) -> Result<Option<Url>, FetchError> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
@@ -211,7 +216,7 @@ impl Head {
         let content_type = content_type.and_then(|v| v.to_str().ok().map(str::to_owned));
         let body = deadline.bound(self.read(claimed.unwrap_or(0))).await?;
         if claimed != Some(body.len() as u64) {
-            deadline.reserve(credit, body.len() as u64).await?;
+            credit.resize(body.len() as u64)?;
         }
         Ok(Fetched {
             body: body.freeze(),

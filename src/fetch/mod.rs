@@ -57,8 +57,8 @@ pub struct FetchSettings {
 impl Default for FetchSettings {
     fn default() -> Self {
         Self {
-            timeout: Duration::from_secs(10),
-            max_bytes: 20 << 20,
+            timeout: Duration::from_secs(20),
+            max_bytes: 32 << 20,
             user_agent: concat!("vila2/", env!("CARGO_PKG_VERSION")).to_owned(),
             allow_addresses: Vec::new(),
             file_roots: Vec::new(),
