@@ -62,6 +62,8 @@ pub struct Delivery {
     /// When it came to the present stage.
     entered: Instant,
     done: bool,
+    /// A stage works on it; false in a mailbox and with an engine.
+    pub(crate) in_hand: bool,
     // Dropped in this order, after `Drop`: the ledger knows first, the permit goes home last.
     pub(crate) credit: ImageCredit,
     _permit: RecordPermit,
@@ -83,6 +85,7 @@ impl Delivery {
             trace,
             times: [None; 7],
             done: false,
+            in_hand: true,
             credit: chain.bytes.credit(),
             chain,
             _permit: permit,
@@ -218,8 +221,8 @@ impl Drop for Delivery {
         let id = &self.record.id;
         if (self.chain.ledger).settle(id, self.epoch, Outcome::Abandoned) {
             self.end_with("abandoned");
-            if std::thread::panicking() {
-                // Most likely the record that the panic is about.
+            if self.in_hand && std::thread::panicking() {
+                // The panic is about this record; what was in the mailbox is innocent.
                 self.chain.attempts().add(id, Stage::Intake);
             }
             self.chain.abandoned(id.clone(), self.epoch);

@@ -64,7 +64,8 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     /// For a delivery that may wait `timeout` at most, and never longer than its record has.
-    pub(crate) fn new(stage: Stage, delivery: &Delivery, timeout: Option<Duration>) -> Self {
+    pub(crate) fn new(stage: Stage, delivery: &mut Delivery, timeout: Option<Duration>) -> Self {
+        delivery.in_hand = false;
         let deadline = match timeout {
             Some(timeout) => delivery.deadline().min(Instant::now() + timeout),
             None => delivery.deadline(),

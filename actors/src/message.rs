@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     annotation::{Caption, Degraded, Grounding, Merged, ModelFacts, SpatialRelation, TextLine},
+    delivery::Delivery,
     engine::Answer,
     envelope::Envelope,
     error::Reason,
@@ -12,6 +13,12 @@ use crate::{
     record::Request,
     stage::Stage,
 };
+
+/// A message between stages carries exactly one delivery.
+pub(crate) trait Carries {
+    /// The delivery.
+    fn delivery(&mut self) -> &mut Delivery;
+}
 
 /// intake → fetch: a request to get.
 #[derive(Debug)]
@@ -133,4 +140,63 @@ pub struct Rejected {
     pub detail: String,
     /// How often it was tried.
     pub attempts: u32,
+}
+
+impl Carries for Admitted {
+    fn delivery(&mut self) -> &mut Delivery {
+        &mut self.0.delivery
+    }
+}
+
+impl Carries for Downloaded {
+    fn delivery(&mut self) -> &mut Delivery {
+        &mut self.0.delivery
+    }
+}
+
+impl Carries for CaptionMessage {
+    fn delivery(&mut self) -> &mut Delivery {
+        match self {
+            Self::Decoded(envelope) | Self::Answered(envelope, ..) => &mut envelope.delivery,
+        }
+    }
+}
+
+impl Carries for GroundMessage {
+    fn delivery(&mut self) -> &mut Delivery {
+        match self {
+            Self::Captioned(envelope) | Self::Answered(envelope, ..) => &mut envelope.delivery,
+        }
+    }
+}
+
+impl Carries for RelateMessage {
+    fn delivery(&mut self) -> &mut Delivery {
+        match self {
+            Self::Grounded(envelope) | Self::Answered(envelope, ..) => &mut envelope.delivery,
+        }
+    }
+}
+
+impl Carries for ReadTextMessage {
+    fn delivery(&mut self) -> &mut Delivery {
+        match self {
+            Self::Related(envelope) | Self::Answered(envelope, ..) => &mut envelope.delivery,
+        }
+    }
+}
+
+impl Carries for Read {
+    fn delivery(&mut self) -> &mut Delivery {
+        &mut self.0.delivery
+    }
+}
+
+impl Carries for PublishMessage {
+    fn delivery(&mut self) -> &mut Delivery {
+        match self {
+            Self::Merged(envelope) => &mut envelope.delivery,
+            Self::Rejected(envelope) => &mut envelope.delivery,
+        }
+    }
 }

@@ -23,15 +23,22 @@ use crate::{
     engine::{Answer, Failure},
     envelope::Envelope,
     error::Reason,
-    message::{Draft, PublishMessage, Rejected},
+    message::{Carries, Draft, PublishMessage, Rejected},
     record::Request,
     stage::Stage,
 };
 
 /// Sends a message on. Where the next stage is gone, the chain restarts and the record comes
 /// again: the envelope drops with the message.
-pub(crate) fn pass<M: Message>(next: &ActorRef<M>, message: M) {
+pub(crate) fn pass<M: Message + Carries>(next: &ActorRef<M>, mut message: M) {
+    message.delivery().in_hand = false;
     drop(next.cast(message));
+}
+
+/// A stage begins to work on a message: a panic from here on is about this record.
+pub(crate) fn take_up<M: Carries>(mut message: M) -> M {
+    message.delivery().in_hand = true;
+    message
 }
 
 /// A number that depends on (id, round, stage) only: a replay chooses the same.

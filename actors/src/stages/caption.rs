@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use opentelemetry::KeyValue;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use super::{Exit, choice, pass};
+use super::{Exit, choice, pass, take_up};
 use crate::{
     config::CaptionConfig,
     engine::{Answer, Ask, Failure, GenerateEngine, Question, Ticket},
@@ -42,7 +42,7 @@ impl Actor for Caption {
         message: CaptionMessage,
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
-        match message {
+        match take_up(message) {
             CaptionMessage::Decoded(envelope) => self.ask(myself, envelope),
             CaptionMessage::Answered(envelope, prompt, answer) => {
                 self.answered(envelope, &prompt, answer);
@@ -53,7 +53,7 @@ impl Actor for Caption {
 }
 
 impl Caption {
-    fn ask(&self, myself: ActorRef<CaptionMessage>, envelope: Envelope<Picture>) {
+    fn ask(&self, myself: ActorRef<CaptionMessage>, mut envelope: Envelope<Picture>) {
         let picture = &envelope.body;
         let prompt = prompt(&picture.request, &self.exit.chain.config.caption);
         let text = Arc::clone(&prompt.text);
@@ -62,7 +62,7 @@ impl Caption {
                 image: Arc::clone(&picture.decoded.image),
                 prompt,
             },
-            ticket: Ticket::new(Stage::Caption, &envelope.delivery, None),
+            ticket: Ticket::new(Stage::Caption, &mut envelope.delivery, None),
             reply: Box::new(move |answer| {
                 pass(&myself, CaptionMessage::Answered(envelope, text, answer));
             }),

@@ -11,7 +11,7 @@ use opentelemetry::KeyValue;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::Semaphore;
 
-use super::{Exit, pass};
+use super::{Exit, pass, take_up};
 use crate::{
     delivery::{Cut, Worked},
     engine::panicked,
@@ -46,9 +46,10 @@ impl Actor for Decode {
     async fn handle(
         &self,
         _: ActorRef<Downloaded>,
-        Downloaded(envelope): Downloaded,
+        message: Downloaded,
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
+        let Downloaded(envelope) = take_up(message);
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move { inner.decode(envelope).await });
         Ok(())

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use opentelemetry::KeyValue;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use super::{Exit, pass};
+use super::{Exit, pass, take_up};
 use crate::{
     budget::ImageCredit,
     delivery::Worked,
@@ -46,9 +46,10 @@ impl Actor for Fetch {
     async fn handle(
         &self,
         _: ActorRef<Admitted>,
-        Admitted(envelope): Admitted,
+        message: Admitted,
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
+        let Admitted(envelope) = take_up(message);
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move { inner.fetch(envelope).await });
         Ok(())

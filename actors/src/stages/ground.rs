@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use super::{Exit, choice, pass};
+use super::{Exit, choice, pass, take_up};
 use crate::{
     config::Mode,
     engine::{Ask, GenerateEngine, Question, Ticket},
@@ -43,7 +43,7 @@ impl Actor for Ground {
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
         let config = &self.exit.chain.config.ground;
-        match message {
+        match take_up(message) {
             GroundMessage::Captioned(envelope) => self.ask(myself, envelope),
             GroundMessage::Answered(envelope, answer) => {
                 let mode = config.specialist.mode;
@@ -72,7 +72,7 @@ impl Actor for Ground {
 }
 
 impl Ground {
-    fn ask(&self, myself: ActorRef<GroundMessage>, envelope: Envelope<Draft>) {
+    fn ask(&self, myself: ActorRef<GroundMessage>, mut envelope: Envelope<Draft>) {
         let config = &self.exit.chain.config.ground;
         let (Some(engine), Some(image)) = (&self.engine, &envelope.body.image) else {
             pass(&self.next, RelateMessage::Grounded(envelope));
@@ -88,7 +88,11 @@ impl Ground {
                     seed: choice(&envelope.body.request, Stage::Ground),
                 },
             },
-            ticket: Ticket::new(Stage::Ground, &envelope.delivery, config.specialist.timeout),
+            ticket: Ticket::new(
+                Stage::Ground,
+                &mut envelope.delivery,
+                config.specialist.timeout,
+            ),
             reply: Box::new(move |answer| {
                 pass(&myself, GroundMessage::Answered(envelope, answer));
             }),

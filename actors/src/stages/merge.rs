@@ -8,7 +8,7 @@ use std::{
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use super::{Exit, pass};
+use super::{Exit, pass, take_up};
 use crate::{
     delivery::Worked,
     engine::panicked,
@@ -38,9 +38,10 @@ impl Actor for Merge {
     async fn handle(
         &self,
         _: ActorRef<Read>,
-        Read(envelope): Read,
+        message: Read,
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
+        let Read(envelope) = take_up(message);
         #[cfg(test)]
         crate::testkit::panic_in_the_stage(&envelope.body.request);
         self.merge(envelope);

@@ -10,6 +10,7 @@ use opentelemetry::{
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
+use super::take_up;
 use crate::{
     chain::Chain,
     delivery::Delivery,
@@ -61,6 +62,7 @@ impl Actor for Publish {
         message: PublishMessage,
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
+        let message = take_up(message);
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move {
             match message {

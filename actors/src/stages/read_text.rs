@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use super::{Exit, pass};
+use super::{Exit, pass, take_up};
 use crate::{
     annotation::TextLine,
     engine::{Ask, Engine, Ticket},
@@ -41,7 +41,7 @@ impl Actor for ReadText {
         message: ReadTextMessage,
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
-        match message {
+        match take_up(message) {
             ReadTextMessage::Related(envelope) => self.ask(myself, envelope),
             ReadTextMessage::Answered(envelope, answer) => {
                 let mode = self.exit.chain.config.read_text.mode;
@@ -58,7 +58,7 @@ impl Actor for ReadText {
 }
 
 impl ReadText {
-    fn ask(&self, myself: ActorRef<ReadTextMessage>, envelope: Envelope<Draft>) {
+    fn ask(&self, myself: ActorRef<ReadTextMessage>, mut envelope: Envelope<Draft>) {
         let (Some(engine), Some(image)) = (&self.engine, &envelope.body.image) else {
             self.forward(envelope);
             return;
@@ -66,7 +66,7 @@ impl ReadText {
         let timeout = self.exit.chain.config.read_text.timeout;
         engine.ask(Ask {
             question: Arc::clone(image),
-            ticket: Ticket::new(Stage::ReadText, &envelope.delivery, timeout),
+            ticket: Ticket::new(Stage::ReadText, &mut envelope.delivery, timeout),
             reply: Box::new(move |answer| {
                 pass(&myself, ReadTextMessage::Answered(envelope, answer));
             }),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use super::{Exit, pass};
+use super::{Exit, pass, take_up};
 use crate::{
     annotation::SpatialRelation,
     engine::{Ask, Engine, Ticket},
@@ -41,7 +41,7 @@ impl Actor for Relate {
         message: RelateMessage,
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
-        match message {
+        match take_up(message) {
             RelateMessage::Grounded(envelope) => self.ask(myself, envelope),
             RelateMessage::Answered(envelope, answer) => {
                 let mode = self.exit.chain.config.relate.mode;
@@ -59,7 +59,7 @@ impl Actor for Relate {
 }
 
 impl Relate {
-    fn ask(&self, myself: ActorRef<RelateMessage>, envelope: Envelope<Draft>) {
+    fn ask(&self, myself: ActorRef<RelateMessage>, mut envelope: Envelope<Draft>) {
         let draft = &envelope.body;
         let (Some(engine), Some(image), false) =
             (&self.engine, &draft.image, draft.grounding.is_empty())
@@ -74,7 +74,7 @@ impl Relate {
                 image: Arc::clone(image),
                 groundings: draft.grounding.as_slice().into(),
             },
-            ticket: Ticket::new(Stage::Relate, &envelope.delivery, timeout),
+            ticket: Ticket::new(Stage::Relate, &mut envelope.delivery, timeout),
             reply: Box::new(move |answer| {
                 pass(&myself, RelateMessage::Answered(envelope, answer));
             }),
