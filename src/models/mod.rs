@@ -1,14 +1,130 @@
 //! ONNX Runtime sessions, hub folders, and one folder per architecture.
 //!
 //! ```text
-//! runtime   the library and the one Environment of the process
-//! session   the only Session::builder: providers, threads, memory
-//! geometry  the relater: spatial relations from boxes alone
+//! runtime     the library and the one Environment of the process
+//! session     the only Session::builder: providers, threads, memory
+//! hub         a model folder as the Hugging Face hub publishes it
+//! generation  greedy decoding with continuous batching, for any decoder of that convention
+//! smolvlm     the adapter for SmolVLM and Idefics3
+//! geometry    the relater: spatial relations from boxes alone
 //! ```
+//!
+//! Adding an architecture = one folder here, one line in [`load_generator`].
 
+pub mod generation;
 pub mod geometry;
+pub mod hub;
 pub mod runtime;
 pub mod session;
+pub mod smolvlm;
 
+use std::{path::PathBuf, sync::Arc};
+
+use vila2_actors::ports::{Generator, Load};
+
+pub use hub::{FolderError, HubFolder};
 pub use runtime::{Runtime, RuntimeError};
 pub use session::{Provider, SessionError, SessionSettings, open_session};
+pub use smolvlm::{SmolVlm, SmolVlmFolder};
+
+/// One of `[models]` in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelSettings {
+    /// Its name in the configuration; goes into every record.
+    pub name: String,
+    /// The model folder.
+    pub path: PathBuf,
+    /// Path of the ONNX Runtime library (`runtime.onnxruntime`); `None` searches.
+    pub library: Option<PathBuf>,
+    /// Providers in order of preference; see [`SessionSettings::providers`].
+    pub providers: Vec<Provider>,
+    /// Threads inside one operator; `None` leaves it to ONNX Runtime (one per core).
+    pub threads: Option<usize>,
+    /// Most requests that run at once.
+    pub max_running: usize,
+    /// Which variant of the graphs (`fp16`, `int8`, …); `None`: fp32, else the first there is.
+    pub variant: Option<String>,
+    /// Whether a text that goes round in a loop is ended with `repeat`.
+    pub stop_on_repeat: bool,
+}
+
+impl ModelSettings {
+    /// The usual settings of a model folder: CPU, eight running requests.
+    pub fn new(name: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        Self {
+            name: name.into(),
+            path: path.into(),
+            library: None,
+            providers: vec![Provider::Cpu],
+            threads: None,
+            max_running: 8,
+            variant: None,
+            stop_on_repeat: true,
+        }
+    }
+
+    pub(crate) fn session(&self) -> SessionSettings {
+        SessionSettings {
+            library: self.library.clone(),
+            providers: self.providers.clone(),
+            threads: self.threads,
+            arena: true,
+        }
+    }
+}
+
+/// A model that cannot be loaded, whatever is tried: wrong configuration, folder or library.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LoadError {
+    /// No ONNX Runtime.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The folder has faults.
+    #[error("models.{name}: {error}")]
+    Folder {
+        /// The model.
+        name: String,
+        /// Its faults.
+        error: FolderError,
+    },
+    /// No adapter for this architecture.
+    #[error(
+        "models.{name}: {} is a `{model_type}`, which no adapter reads; accepted: {}",
+        path.display(),
+        smolvlm::MODEL_TYPES.join(", ")
+    )]
+    Unsupported {
+        /// The model.
+        name: String,
+        /// The folder.
+        path: PathBuf,
+        /// `config.json: model_type`.
+        model_type: String,
+    },
+}
+
+/// Reads a model folder, chooses the adapter by `config.json: model_type`, and returns what loads
+/// the model on its engine's thread, as often as the engine asks. Reading opens no session, so that
+/// all faults of configuration are told at start.
+///
+/// # Errors
+/// [`LoadError`], every fault of the folder at once.
+pub fn load_generator(settings: &ModelSettings) -> Result<Load<dyn Generator>, LoadError> {
+    Runtime::get(settings.library.as_deref())?;
+    let name = settings.name.clone();
+    let folder = |error| LoadError::Folder { name, error };
+    let model_type = hub::model_type(&settings.path).map_err(folder.clone())?;
+    if smolvlm::MODEL_TYPES.contains(&model_type.as_str()) {
+        let opened = SmolVlmFolder::open(settings).map_err(folder)?;
+        let settings = settings.clone();
+        return Ok(Arc::new(move || {
+            let model = SmolVlm::load(&opened, &settings)?;
+            Ok(Box::new(model) as Box<dyn Generator>)
+        }));
+    }
+    Err(LoadError::Unsupported {
+        name: settings.name.clone(),
+        path: settings.path.clone(),
+        model_type,
+    })
+}

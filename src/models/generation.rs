@@ -1,0 +1,33 @@
+//! Greedy generation with continuous batching, over any decoder graph of the hub's convention.
+//!
+//! ```text
+//! rules     what generation_config.json says: stop tokens, penalties
+//! logits    argmax and penalties over one row
+//! repeats   when a text has begun to repeat itself
+//! cache     the KV cache of a batch: values owned, handed back to the graph, rows joined and evicted
+//! decoder   the decoder session: its inputs and outputs read from the graph
+//! embed     token embeddings, looked up on the host
+//! batch     the running batch: prefill, step, join, evict
+//! check     a batch of two must equal two batches of one
+//! ```
+
+pub mod batch;
+pub mod cache;
+pub mod check;
+pub mod decoder;
+pub mod embed;
+pub mod logits;
+pub mod repeats;
+pub mod rules;
+
+pub use batch::{Batch, Ended, Prepared};
+pub use decoder::Decoder;
+pub use embed::Embedder;
+pub use rules::Rules;
+
+use vila2_actors::error::ModelError;
+
+/// A run of ONNX Runtime that failed: the batch, the machine, or one poisoned member.
+pub(crate) fn run_error(what: &str) -> impl Fn(ort::Error) -> ModelError {
+    move |error| ModelError::Run(format!("{what}: {error}"))
+}

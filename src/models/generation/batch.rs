@@ -1,0 +1,334 @@
+//! The running batch. Requests join it between two steps and leave it when they end.
+//!
+//! A row that ended stays in the batch as a dead row: leaving at once would cost a copy of every
+//! cache. A new request takes a dead row's slot in place where it fits, so that a join copies one
+//! row; else the caches are rebuilt from the rows that live. They are also rebuilt when what dead
+//! rows and padding have wasted since the last time adds up to the price of doing so.
+
+mod join;
+mod row;
+mod waste;
+
+use std::time::Instant;
+
+use vila2_actors::{annotation::Finish, error::ModelError, ports::RequestId};
+
+use super::{
+    Decoder, Embedder, Rules,
+    cache::Cache,
+    decoder::Feed,
+    logits::{argmax, penalise},
+};
+use join::Group;
+use row::Row;
+use waste::Waste;
+
+/// Most rows of one prefill.
+const PREFILL_ROWS: usize = 8;
+
+/// Shortest prompt, as a part of the longest, that shares a prefill with it. Padding is computed.
+const PREFILL_LIKENESS: f32 = 0.75;
+
+/// A request ready for the decoder.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The request.
+    pub request: RequestId,
+    /// The prompt's ids, image tokens included.
+    pub prompt: Vec<u32>,
+    /// f32 `[prompt.len(), hidden]`, image features in place.
+    pub embeds: Vec<f32>,
+    /// Upper bound of generated tokens.
+    pub max_tokens: usize,
+}
+
+/// A request that ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The request.
+    pub request: RequestId,
+    /// What was generated, stop token excluded.
+    pub tokens: Vec<u32>,
+    /// Why it ended.
+    pub finish: Finish,
+}
+
+/// Figures of a batch, for tests and benchmarks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Runs of the decoder over waiting prompts.
+    pub prefills: u64,
+    /// Runs of the decoder for one token each.
+    pub steps: u64,
+    /// Rows of those steps that lived.
+    pub rows: u64,
+    /// Times the caches were rebuilt.
+    pub rebuilds: u64,
+    /// Joins into a running batch.
+    pub joins: u64,
+}
+
+/// The running batch of one decoder.
+#[derive(Debug)]
+pub struct Batch {
+    decoder: Decoder,
+    embedder: Embedder,
+    rules: Rules,
+    longest: usize,
+    rows: Vec<Row>,
+    cache: Option<Cache>,
+    waiting: Vec<Prepared>,
+    ended: Vec<Ended>,
+    waste: Waste,
+    figures: Figures,
+}
+
+impl Batch {
+    /// An empty batch. `longest` is the most positions the model knows.
+    #[must_use]
+    pub fn new(decoder: Decoder, embedder: Embedder, rules: Rules, longest: usize) -> Self {
+        Self {
+            decoder,
+            embedder,
+            rules,
+            longest,
+            rows: Vec::new(),
+            cache: None,
+            waiting: Vec::new(),
+            ended: Vec::new(),
+            waste: Waste::default(),
+            figures: Figures::default(),
+        }
+    }
+
+    /// Requests that are running or waiting.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.waiting.len() + self.rows.iter().filter(|r| r.request.is_some()).count()
+    }
+
+    /// What the batch has done so far.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        self.figures
+    }
+
+    /// The token embeddings.
+    pub fn embedder(&mut self) -> &mut Embedder {
+        &mut self.embedder
+    }
+
+    /// The decoder and its embeddings.
+    pub fn parts(&mut self) -> (&mut Decoder, &mut Embedder) {
+        (&mut self.decoder, &mut self.embedder)
+    }
+
+    /// Lets a request join at the next step.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`] where the prompt leaves no room for an answer.
+    pub fn admit(&mut self, prepared: Prepared) -> Result<(), ModelError> {
+        if prepared.prompt.len() >= self.longest {
+            return Err(ModelError::Input(format!(
+                "a prompt of {} tokens; the model knows {} positions",
+                prepared.prompt.len(),
+                self.longest
+            )));
+        }
+        if prepared.max_tokens == 0 {
+            return Err(ModelError::Input("max_tokens is 0".to_owned()));
+        }
+        self.waiting.push(prepared);
+        Ok(())
+    }
+
+    /// Forgets a request.
+    pub fn cancel(&mut self, request: RequestId) {
+        self.waiting.retain(|w| w.request != request);
+        for row in &mut self.rows {
+            if row.request == Some(request) {
+                row.request = None;
+            }
+        }
+    }
+
+    /// Prefills what waits, lets it join, and generates one token for every running row. Returns
+    /// the requests that ended.
+    ///
+    /// # Errors
+    /// [`ModelError::Run`]; the step does not count, and the batch is to be emptied by
+    /// [`Batch::cancel`].
+    pub fn step(&mut self) -> Result<Vec<Ended>, ModelError> {
+        self.ended.clear();
+        self.prefill()?;
+        self.compact()?;
+        if !self.rows.is_empty() {
+            self.decode()?;
+        }
+        Ok(std::mem::take(&mut self.ended))
+    }
+
+    fn live(&self) -> usize {
+        self.rows.iter().filter(|r| r.request.is_some()).count()
+    }
+
+    /// Prompts of similar length go through the decoder together.
+    fn prefill(&mut self) -> Result<(), ModelError> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.sort_by_key(|w| std::cmp::Reverse(w.prompt.len()));
+        let mut waiting = waiting.into_iter().peekable();
+        let mut joining = Vec::new();
+        while let Some(longest) = waiting.next() {
+            let least = longest.prompt.len() as f32 * PREFILL_LIKENESS;
+            let mut group = vec![longest];
+            while group.len() < PREFILL_ROWS
+                && let Some(next) = waiting.next_if(|w| w.prompt.len() as f32 >= least)
+            {
+                group.push(next);
+            }
+            let (cache, rows) = self.prefill_group(group)?;
+            joining.push((cache, rows));
+        }
+        self.join(joining)
+    }
+
+    /// One run over a group; rows that end with their first token are not in the answer, but keep
+    /// their place in the cache.
+    fn prefill_group(&mut self, group: Vec<Prepared>) -> Result<Group, ModelError> {
+        let prompts: Vec<&[f32]> = group.iter().map(|p| p.embeds.as_slice()).collect();
+        let feed = padded(&prompts, self.decoder.hidden());
+        let empty = self.decoder.empty_cache(group.len())?;
+        let mut first = vec![0; group.len()];
+        let rules = &self.rules;
+        let cache = self.decoder.run(feed, &empty, |at, logits| {
+            first[at] = choose(logits, &group[at].prompt, rules);
+        })?;
+        self.figures.prefills += 1;
+        let mut rows = Vec::with_capacity(group.len());
+        for (at, (prepared, token)) in group.into_iter().zip(first).enumerate() {
+            let mut row = Row {
+                request: Some(prepared.request),
+                prompt: prepared.prompt.len(),
+                ids: prepared.prompt,
+                max_tokens: prepared.max_tokens,
+            };
+            match row.push(token, &self.rules, self.longest) {
+                None => rows.push((at, row)),
+                Some(finish) => self.ended.push(Ended {
+                    request: prepared.request,
+                    tokens: row.ids.split_off(row.prompt),
+                    finish,
+                }),
+            }
+        }
+        Ok((cache, rows))
+    }
+
+    /// Rebuilds the caches if that pays, or empties the batch where no row lives.
+    fn compact(&mut self) -> Result<(), ModelError> {
+        let live = self.live();
+        if live == 0 {
+            self.rows.clear();
+            self.cache = None;
+            self.waste.clear();
+        } else if self.waste.due() {
+            self.rebuild(Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// One token for every row; what dead rows would say is not looked at.
+    fn decode(&mut self) -> Result<(), ModelError> {
+        let started = Instant::now();
+        let Some(cache) = self.cache.take() else {
+            return Err(ModelError::Run("rows without a cache".to_owned()));
+        };
+        let (rows, length) = (self.rows.len(), cache.length());
+        let mut embeds = Vec::with_capacity(rows * self.decoder.hidden());
+        let mut mask = vec![0; rows * (length + 1)];
+        let mut positions = Vec::with_capacity(rows);
+        let mut longest = 0;
+        for (row, mask) in self.rows.iter().zip(mask.chunks_mut(length + 1)) {
+            // A dead row keeps its last token, and attends to as much as there is.
+            let cached = row.cached().min(length);
+            let token = row.ids[row.ids.len() - 1];
+            self.embedder.append(&[token], &mut embeds)?;
+            mask[length - cached..].fill(1);
+            positions.push(cached as i64);
+            if row.request.is_some() {
+                longest = longest.max(cached);
+            }
+        }
+        let feed = Feed {
+            embeds,
+            mask,
+            positions,
+            rows,
+            new: 1,
+        };
+        let (live, rules, now) = (self.live(), &self.rules, &mut self.rows);
+        let (most, ended) = (self.longest, &mut self.ended);
+        let grown = self.decoder.run(feed, &cache, |at, logits| {
+            let row = &mut now[at];
+            let Some(request) = row.request else {
+                return;
+            };
+            let token = choose(logits, &row.ids, rules);
+            if let Some(finish) = row.push(token, rules, most) {
+                row.request = None;
+                ended.push(Ended {
+                    request,
+                    tokens: row.ids[row.prompt..].to_vec(),
+                    finish,
+                });
+            }
+        })?;
+        self.cache = Some(grown);
+        self.figures.steps += 1;
+        self.figures.rows += live as u64;
+        let needless = length - longest;
+        self.waste
+            .step(started.elapsed(), (rows - live, rows), (needless, length));
+        Ok(())
+    }
+}
+
+/// The greedy choice under the rules.
+fn choose(logits: &[f32], before: &[u32], rules: &Rules) -> u32 {
+    let token = if rules.plain() {
+        argmax(logits)
+    } else {
+        let mut logits = logits.to_vec();
+        penalise(&mut logits, before, rules);
+        argmax(&logits)
+    };
+    token as u32
+}
+
+/// The feed of a first run: prompts of unlike length, padded on the left with zeros.
+pub(super) fn padded(prompts: &[&[f32]], hidden: usize) -> Feed {
+    let lengths: Vec<usize> = prompts.iter().map(|p| p.len() / hidden).collect();
+    let new = lengths.iter().copied().max().unwrap_or(0);
+    let rows = prompts.len();
+    let mut embeds = vec![0.0; rows * new * hidden];
+    let mut mask = vec![0; rows * new];
+    let mut positions = vec![1; rows * new];
+    for (at, (prompt, length)) in prompts.iter().zip(lengths).enumerate() {
+        let end = (at + 1) * new;
+        embeds[(end - length) * hidden..end * hidden].copy_from_slice(prompt);
+        mask[end - length..end].fill(1);
+        for (position, to) in positions[end - length..end].iter_mut().enumerate() {
+            *to = position as i64;
+        }
+    }
+    Feed {
+        embeds,
+        mask,
+        positions,
+        rows,
+        new,
+    }
+}

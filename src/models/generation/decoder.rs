@@ -1,0 +1,300 @@
+//! The decoder session. Which inputs it has, their types and ranks, is read from the graph.
+
+use std::borrow::Cow;
+
+use half::f16;
+use ort::{
+    memory::Allocator,
+    session::{Session, SessionInputValue},
+    value::TensorElementType,
+    value::{DynValue, Tensor, ValueType},
+};
+use vila2_actors::error::ModelError;
+
+use super::{
+    cache::{Cache, Element},
+    run_error,
+};
+use crate::models::hub::{Fault, Graph};
+
+/// A decoder graph with its session.
+#[derive(Debug)]
+pub struct Decoder {
+    session: Session,
+    element: Element,
+    /// Name, heads and dim of each `past_key_values.*` input.
+    past: Vec<(String, (usize, usize))>,
+    /// For each output of the graph: which cache tensor it is; `None` for anything else.
+    present: Vec<Option<usize>>,
+    embeds: Element,
+    hidden: usize,
+    mask: bool,
+    positions: bool,
+    keep: Option<usize>,
+    branch: bool,
+}
+
+/// What one run is fed. `B` rows, `S` new positions, `P` positions in the cache.
+#[derive(Debug)]
+pub struct Feed {
+    /// f32 `[B, S, hidden]`.
+    pub embeds: Vec<f32>,
+    /// 0 or 1, `[B, P + S]`.
+    pub mask: Vec<i64>,
+    /// `[B, S]`.
+    pub positions: Vec<i64>,
+    /// B.
+    pub rows: usize,
+    /// S.
+    pub new: usize,
+}
+
+impl Decoder {
+    /// Looks over the inputs and outputs of a decoder session.
+    ///
+    /// # Errors
+    /// Every fault of the graph.
+    pub fn new(session: Session, graph: &Graph) -> Result<Self, Vec<Fault>> {
+        let file = graph.path.file_name().map_or_else(
+            || "onnx".to_owned(),
+            |name| format!("onnx/{}", name.to_string_lossy()),
+        );
+        let mut faults = Vec::new();
+        let mut fault = |what: String| faults.push(Fault::new(file.clone(), what));
+        if graph.group_query_attention {
+            fault(
+                "its GroupQueryAttention operators want batches padded on the right, which this \
+                 adapter does not do; export the decoder with plain attention"
+                    .to_owned(),
+            );
+        }
+        let mut past = Vec::new();
+        let mut element = None;
+        let (mut embeds, mut hidden) = (None, 0);
+        let (mut mask, mut positions, mut keep, mut branch) = (false, false, None, false);
+        for input in session.inputs() {
+            let (kind, shape) = match input.dtype() {
+                ValueType::Tensor { ty, shape, .. } => (*ty, shape),
+                _ => {
+                    fault(format!("input `{}` is no tensor", input.name()));
+                    continue;
+                }
+            };
+            match input.name() {
+                "inputs_embeds" => {
+                    embeds = Element::of(kind);
+                    hidden = shape.last().map_or(0, |h| usize::try_from(*h).unwrap_or(0));
+                }
+                "attention_mask" => mask = true,
+                "position_ids" if shape.len() == 2 => positions = true,
+                "position_ids" => fault(format!(
+                    "`position_ids` has {} dimensions; this adapter feeds 2",
+                    shape.len()
+                )),
+                "num_logits_to_keep" => keep = Some(shape.len()),
+                "use_cache_branch" => branch = true,
+                name if name.starts_with("past_key_values.") => {
+                    let of = Element::of(kind);
+                    match (of, &shape[..]) {
+                        (Some(of), &[_, heads, _, dim]) if heads > 0 && dim > 0 => {
+                            let same = *element.get_or_insert(of) == of;
+                            if !same {
+                                fault(format!("`{name}` differs in type from the other caches"));
+                            }
+                            past.push((name.to_owned(), (heads as usize, dim as usize)));
+                        }
+                        _ => fault(format!(
+                            "`{name}` is {kind:?} {:?}; wanted f32 or f16 [rows, heads, length, \
+                             dim] with heads and dim known",
+                            &shape[..]
+                        )),
+                    }
+                }
+                name => fault(format!("input `{name}` is not known to this adapter")),
+            }
+        }
+        if embeds.is_none() || hidden == 0 {
+            fault("no input `inputs_embeds`, f32 or f16 [rows, length, hidden]".to_owned());
+        }
+        if !mask {
+            fault("no input `attention_mask`: rows of unlike length cannot share it".to_owned());
+        }
+        if past.is_empty() {
+            fault("no inputs `past_key_values.*`".to_owned());
+        }
+        let logits = session.outputs().iter().any(|o| o.name() == "logits");
+        if !logits {
+            fault("no output `logits`".to_owned());
+        }
+        let present: Vec<Option<usize>> = session
+            .outputs()
+            .iter()
+            .map(|output| {
+                let layer = output.name().strip_prefix("present.")?;
+                past.iter()
+                    .position(|(name, _)| name.strip_prefix("past_key_values.") == Some(layer))
+            })
+            .collect();
+        if present.iter().flatten().count() != past.len() {
+            fault("the outputs `present.*` do not match the inputs `past_key_values.*`".to_owned());
+        }
+        match (element, embeds, faults.is_empty()) {
+            (Some(element), Some(embeds), true) => Ok(Self {
+                session,
+                element,
+                past,
+                present,
+                embeds,
+                hidden,
+                mask,
+                positions,
+                keep,
+                branch,
+            }),
+            _ => Err(faults),
+        }
+    }
+
+    /// Width of an embedding.
+    #[must_use]
+    pub fn hidden(&self) -> usize {
+        self.hidden
+    }
+
+    /// Element type of the caches.
+    #[must_use]
+    pub fn element(&self) -> Element {
+        self.element
+    }
+
+    /// The allocator of the session: what it frees, the next step takes again.
+    #[must_use]
+    pub fn allocator(&self) -> &Allocator {
+        self.session.allocator()
+    }
+
+    /// A cache of no positions, for the first run of `rows` rows.
+    ///
+    /// # Errors
+    /// [`ModelError::Run`] where it cannot be allocated.
+    pub fn empty_cache(&self, rows: usize) -> Result<Cache, ModelError> {
+        let shapes: Vec<(usize, usize)> = self.past.iter().map(|(_, shape)| *shape).collect();
+        Cache::empty(self.allocator(), self.element, rows, &shapes)
+    }
+
+    /// One run. Gives the logits of each row's last position to `row` (with the row's index; f32,
+    /// as long as the vocabulary), and returns the grown cache.
+    ///
+    /// # Errors
+    /// [`ModelError::Run`].
+    pub fn run(
+        &mut self,
+        feed: Feed,
+        cache: &Cache,
+        mut row: impl FnMut(usize, &[f32]),
+    ) -> Result<Cache, ModelError> {
+        let Feed {
+            embeds,
+            mask,
+            positions,
+            rows,
+            new,
+        } = feed;
+        let total = cache.length() + new;
+        let unfit = run_error("an input of the decoder");
+        let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> =
+            Vec::with_capacity(self.past.len() + 5);
+        let embeds = match self.embeds {
+            Element::F32 => Tensor::from_array(([rows, new, self.hidden], embeds))
+                .map_err(&unfit)?
+                .into_dyn(),
+            Element::F16 => {
+                let halves: Vec<f16> = embeds.into_iter().map(f16::from_f32).collect();
+                Tensor::from_array(([rows, new, self.hidden], halves))
+                    .map_err(&unfit)?
+                    .into_dyn()
+            }
+        };
+        inputs.push(("inputs_embeds".into(), embeds.into()));
+        if self.mask {
+            let mask = Tensor::from_array(([rows, total], mask)).map_err(&unfit)?;
+            inputs.push(("attention_mask".into(), mask.into()));
+        }
+        if self.positions {
+            let positions = Tensor::from_array(([rows, new], positions)).map_err(&unfit)?;
+            inputs.push(("position_ids".into(), positions.into()));
+        }
+        if let Some(rank) = self.keep {
+            let keep = Tensor::from_array((vec![1usize; rank], vec![1i64])).map_err(&unfit)?;
+            inputs.push(("num_logits_to_keep".into(), keep.into()));
+        }
+        if self.branch {
+            let branch =
+                Tensor::from_array(([1usize], vec![cache.length() > 0])).map_err(&unfit)?;
+            inputs.push(("use_cache_branch".into(), branch.into()));
+        }
+        for ((name, _), value) in self.past.iter().zip(&cache.values) {
+            inputs.push((name.as_str().into(), value.into()));
+        }
+        let outputs = self
+            .session
+            .run(inputs)
+            .map_err(run_error("the decoder failed"))?;
+        let mut present: Vec<Option<DynValue>> = self.past.iter().map(|_| None).collect();
+        let mut logits = None;
+        for (at, (name, value)) in outputs.into_iter().enumerate() {
+            match self.present.get(at) {
+                Some(Some(layer)) => present[*layer] = Some(value),
+                _ if name == "logits" => logits = Some(value),
+                _ => {}
+            }
+        }
+        let logits = logits.ok_or_else(|| ModelError::Run("the decoder gave no logits".into()))?;
+        last_logits(&logits, rows, &mut row)?;
+        let values = present
+            .into_iter()
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| ModelError::Run("the decoder gave no cache".into()))?;
+        Ok(Cache::from_present(values, self.element, rows, total))
+    }
+}
+
+/// Logits `[rows, kept, vocabulary]`: the last kept position of each row.
+fn last_logits(
+    logits: &DynValue,
+    rows: usize,
+    row: &mut impl FnMut(usize, &[f32]),
+) -> Result<(), ModelError> {
+    let [batch, kept, vocabulary] = logits.shape()[..] else {
+        return Err(ModelError::Run(format!(
+            "logits of shape {:?}; wanted [rows, length, vocabulary]",
+            &logits.shape()[..]
+        )));
+    };
+    let (kept, vocabulary) = (kept as usize, vocabulary as usize);
+    if batch as usize != rows || kept == 0 || vocabulary == 0 {
+        return Err(ModelError::Run(format!(
+            "logits of shape {:?} for {rows} rows",
+            &logits.shape()[..]
+        )));
+    }
+    let last = |at: usize| ((at + 1) * kept - 1) * vocabulary;
+    let unreadable = run_error("the logits cannot be read");
+    if *logits.data_type() == TensorElementType::Float16 {
+        let (_, data) = logits.try_extract_tensor::<f16>().map_err(unreadable)?;
+        let mut wide = vec![0.0; vocabulary];
+        for at in 0..rows {
+            let narrow = &data[last(at)..last(at) + vocabulary];
+            for (to, from) in wide.iter_mut().zip(narrow) {
+                *to = from.to_f32();
+            }
+            row(at, &wide);
+        }
+    } else {
+        let (_, data) = logits.try_extract_tensor::<f32>().map_err(unreadable)?;
+        for at in 0..rows {
+            row(at, &data[last(at)..last(at) + vocabulary]);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! What `generation_config.json` says about ending and penalising.
+
+use serde_json::Value;
+
+use super::repeats::RepeatRule;
+use crate::models::hub::Fault;
+
+const FILE: &str = "generation_config.json";
+
+/// How a text is generated. Decoding is greedy: sampling keys are ignored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rules {
+    /// Ids that end the text; never part of it.
+    pub stop_tokens: Vec<u32>,
+    /// Logits of tokens seen so far, prompt included, are divided by it where positive and
+    /// multiplied where negative. 1 is off.
+    pub repetition_penalty: f32,
+    /// No run of this many tokens may occur twice, prompt included. 0 is off.
+    pub no_repeat_ngram_size: usize,
+    /// When a text that goes round in a loop is ended; `None` never.
+    pub repeats: Option<RepeatRule>,
+}
+
+impl Rules {
+    /// Reads the rules of a folder. Stop tokens not named in `generation` are looked up in
+    /// `config` (the folder's `config.json`). More than one beam is refused: it is not greedy.
+    ///
+    /// # Errors
+    /// Every fault found.
+    pub fn read(generation: &Value, config: &Value) -> Result<Self, Vec<Fault>> {
+        let mut faults = Vec::new();
+        let stop = [generation, config, &config["text_config"]]
+            .into_iter()
+            .map(|value| &value["eos_token_id"])
+            .find(|value| !value.is_null());
+        let stop_tokens: Vec<u32> = match stop {
+            Some(Value::Array(ids)) => ids.iter().filter_map(token).collect(),
+            Some(id) => token(id).into_iter().collect(),
+            None => Vec::new(),
+        };
+        if stop_tokens.is_empty() {
+            faults.push(Fault::new(
+                FILE,
+                "`eos_token_id` is missing, here and in config.json",
+            ));
+        }
+        let beams = generation["num_beams"].as_u64().unwrap_or(1);
+        if beams > 1 {
+            faults.push(Fault::new(
+                FILE,
+                format!("`num_beams` is {beams}; this adapter decodes greedily, so only 1"),
+            ));
+        }
+        let repetition_penalty = match &generation["repetition_penalty"] {
+            Value::Null => 1.0,
+            value => value.as_f64().unwrap_or(0.0) as f32,
+        };
+        if repetition_penalty <= 0.0 {
+            faults.push(Fault::new(
+                FILE,
+                "`repetition_penalty` must be a number above 0",
+            ));
+        }
+        let no_repeat_ngram_size =
+            usize::try_from(generation["no_repeat_ngram_size"].as_u64().unwrap_or(0))
+                .unwrap_or(usize::MAX);
+        if faults.is_empty() {
+            Ok(Self {
+                stop_tokens,
+                repetition_penalty,
+                no_repeat_ngram_size,
+                repeats: Some(RepeatRule::default()),
+            })
+        } else {
+            Err(faults)
+        }
+    }
+
+    /// Whether the logits go to the choice as they are.
+    #[must_use]
+    pub fn plain(&self) -> bool {
+        self.repetition_penalty == 1.0 && self.no_repeat_ngram_size == 0
+    }
+}
+
+fn token(value: &Value) -> Option<u32> {
+    value.as_u64().and_then(|id| u32::try_from(id).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn stop_tokens_are_one_or_many_and_fall_back_to_the_model_configuration() {
+        let rules = Rules::read(&json!({"eos_token_id": [3, 7]}), &json!({})).expect("whole");
+        assert_eq!(rules.stop_tokens, [3, 7]);
+        assert!(rules.plain());
+        let config = json!({"text_config": {"eos_token_id": 5}});
+        let rules = Rules::read(&json!({}), &config).expect("whole");
+        assert_eq!(rules.stop_tokens, [5]);
+    }
+
+    #[test]
+    fn beams_and_a_missing_stop_token_are_told_together() {
+        let faults = Rules::read(&json!({"num_beams": 3}), &json!({})).unwrap_err();
+        assert_eq!(faults.len(), 2);
+    }
+}

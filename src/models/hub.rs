@@ -1,0 +1,208 @@
+//! A model folder as the Hugging Face hub publishes it for transformers.js / onnx-community.
+//!
+//! Reading a folder opens no session: it is cheap, and tells every fault of the folder at once.
+
+mod faults;
+mod graphs;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+use tokenizers::Tokenizer;
+
+pub use faults::{Fault, FolderError};
+pub use graphs::{Graph, Graphs, VARIANTS};
+
+/// What a model folder says, read and checked.
+#[derive(Debug, Clone)]
+pub struct HubFolder {
+    /// The folder.
+    pub path: PathBuf,
+    /// `config.json: model_type`, which chooses the adapter.
+    pub model_type: String,
+    /// `config.json`.
+    pub config: Value,
+    /// `generation_config.json`; an empty object where there is none.
+    pub generation: Value,
+    /// `preprocessor_config.json`.
+    pub preprocessor: Value,
+    /// `processor_config.json`; an empty object where there is none.
+    pub processor: Value,
+    /// `tokenizer_config.json`.
+    pub tokenizer_config: Value,
+    /// `tokenizer.json`.
+    pub tokenizer: Tokenizer,
+    /// The chat template, Jinja.
+    pub chat_template: String,
+    /// The graph files asked for.
+    pub graphs: Graphs,
+}
+
+/// Reads `config.json: model_type` alone: what kind of folder this is.
+///
+/// # Errors
+/// [`FolderError`] where the folder or the key is missing.
+pub fn model_type(path: &Path) -> Result<String, FolderError> {
+    let mut faults = Vec::new();
+    let kind = read_folder(path, &mut faults)
+        .then(|| read_json(path, "config.json", true, &mut faults))
+        .flatten()
+        .and_then(|config| string(&config, "config.json", "model_type", &mut faults));
+    kind.ok_or_else(|| FolderError::new(path, faults))
+}
+
+impl HubFolder {
+    /// Reads the folder and finds the graph files named in `graphs` (`vision_encoder`, …), each in
+    /// the variant `variant` (`fp16`, `int8`, …) or, with `None`, the one without suffix, else the
+    /// first of [`VARIANTS`] that is there.
+    ///
+    /// # Errors
+    /// [`FolderError`] with every fault of the folder.
+    pub fn open(path: &Path, graphs: &[&str], variant: Option<&str>) -> Result<Self, FolderError> {
+        let mut faults = Vec::new();
+        if !read_folder(path, &mut faults) {
+            return Err(FolderError::new(path, faults));
+        }
+        let config = read_json(path, "config.json", true, &mut faults);
+        let model_type = config
+            .as_ref()
+            .and_then(|config| string(config, "config.json", "model_type", &mut faults));
+        let generation = read_json(path, "generation_config.json", false, &mut faults);
+        let preprocessor = read_json(path, "preprocessor_config.json", true, &mut faults);
+        let processor = read_json(path, "processor_config.json", false, &mut faults);
+        let tokenizer_config = read_json(path, "tokenizer_config.json", true, &mut faults);
+        let tokenizer = read_tokenizer(path, &mut faults);
+        let chat_template = read_template(path, tokenizer_config.as_ref(), &mut faults);
+        let graphs = Graphs::find(path, graphs, variant, &mut faults);
+        if !faults.is_empty() {
+            return Err(FolderError::new(path, faults));
+        }
+        let found = "bug: a missing part without a fault";
+        Ok(Self {
+            path: path.to_path_buf(),
+            model_type: model_type.expect(found),
+            config: config.expect(found),
+            generation: generation.expect(found),
+            preprocessor: preprocessor.expect(found),
+            processor: processor.expect(found),
+            tokenizer_config: tokenizer_config.expect(found),
+            tokenizer: tokenizer.expect(found),
+            chat_template: chat_template.expect(found),
+            graphs,
+        })
+    }
+}
+
+fn read_folder(path: &Path, faults: &mut Vec<Fault>) -> bool {
+    let there = path.is_dir();
+    if !there {
+        faults.push(Fault::new(
+            ".",
+            "no such folder; set models.NAME.path to a model folder as the Hugging Face hub \
+             publishes it",
+        ));
+    }
+    there
+}
+
+/// A JSON object. Where the file may be missing, a missing one reads as an empty object.
+fn read_json(
+    folder: &Path,
+    name: &'static str,
+    required: bool,
+    faults: &mut Vec<Fault>,
+) -> Option<Value> {
+    let path = folder.join(name);
+    if !path.is_file() {
+        if !required {
+            return Some(Value::Object(serde_json::Map::new()));
+        }
+        faults.push(Fault::new(name, "missing"));
+        return None;
+    }
+    let parsed = fs::read(&path)
+        .map_err(|e| format!("cannot be read: {e}"))
+        .and_then(|bytes| {
+            serde_json::from_slice::<Value>(&bytes).map_err(|e| format!("not JSON: {e}"))
+        })
+        .and_then(|value| match value {
+            Value::Object(_) => Ok(value),
+            _ => Err("not a JSON object".to_owned()),
+        });
+    parsed
+        .map_err(|what| faults.push(Fault::new(name, what)))
+        .ok()
+}
+
+fn string(
+    value: &Value,
+    file: &'static str,
+    key: &'static str,
+    faults: &mut Vec<Fault>,
+) -> Option<String> {
+    let found = value.get(key).and_then(Value::as_str).map(str::to_owned);
+    if found.is_none() {
+        faults.push(Fault::new(file, format!("`{key}` is missing or no string")));
+    }
+    found
+}
+
+fn read_tokenizer(folder: &Path, faults: &mut Vec<Fault>) -> Option<Tokenizer> {
+    let name = "tokenizer.json";
+    let path = folder.join(name);
+    if !path.is_file() {
+        faults.push(Fault::new(name, "missing"));
+        return None;
+    }
+    Tokenizer::from_file(&path)
+        .map_err(|e| {
+            let what = format!("not a tokenizer this can read: {e}");
+            faults.push(Fault::new(name, what));
+        })
+        .ok()
+}
+
+/// `chat_template.jinja`, else `chat_template.json`, else inside `tokenizer_config.json`.
+fn read_template(
+    folder: &Path,
+    tokenizer_config: Option<&Value>,
+    faults: &mut Vec<Fault>,
+) -> Option<String> {
+    let jinja = folder.join("chat_template.jinja");
+    if jinja.is_file() {
+        return fs::read_to_string(&jinja)
+            .map_err(|e| {
+                let what = format!("cannot be read: {e}");
+                faults.push(Fault::new("chat_template.jinja", what));
+            })
+            .ok();
+    }
+    let template = |value: &Value| {
+        let found = value.get("chat_template")?;
+        // One template, or a list of named ones of which `default` is meant.
+        found.as_str().map(str::to_owned).or_else(|| {
+            let named = found.as_array()?;
+            let default = named.iter().find(|t| t["name"] == "default")?;
+            default["template"].as_str().map(str::to_owned)
+        })
+    };
+    let found = if folder.join("chat_template.json").is_file() {
+        read_json(folder, "chat_template.json", true, faults).and_then(|value| template(&value))
+    } else {
+        tokenizer_config.and_then(template)
+    };
+    if found.is_none() {
+        faults.push(Fault::new(
+            "chat_template.jinja",
+            "missing, and neither chat_template.json nor tokenizer_config.json has \
+             `chat_template`",
+        ));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

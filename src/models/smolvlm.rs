@@ -1,0 +1,340 @@
+//! SmolVLM and Idefics3: a SigLIP encoder, features shuffled into few tokens, a Llama decoder.
+//!
+//! ```text
+//! image ─▶ preprocess ─▶ tiles ─▶ vision_encoder ─▶ features ─┐
+//! prompt ─▶ template ─▶ ids ─▶ embed_tokens ─▶ embeddings ────┴─▶ decoder_model_merged ─▶ text
+//! ```
+//!
+//! # Source
+//! transformers 4.57, `models/smolvlm` and `models/idefics3`; the graphs as onnx-community exports
+//! them.
+
+mod features;
+mod preprocess;
+mod prompt;
+mod resample;
+mod vision;
+
+use std::sync::Arc;
+
+use vila2_actors::{
+    annotation::ModelFacts,
+    error::ModelError,
+    image::Image,
+    ports::{Generated, Generator, Prompt, RequestId},
+};
+
+use super::{
+    ModelSettings,
+    generation::{Batch, Decoder, Embedder, Ended, Prepared, Rules, batch::Figures, check},
+    hub::{Fault, FolderError, HubFolder},
+    session::open_session,
+};
+use features::{FeatureCache, Features};
+pub use preprocess::{Preprocess, Tiles};
+pub use prompt::PromptTemplate;
+pub use resample::{Filter, resample};
+use vision::VisionEncoder;
+
+/// `model_type` of the folders this adapter reads.
+pub const MODEL_TYPES: [&str; 2] = ["smolvlm", "idefics3"];
+
+/// The graphs it needs.
+pub const GRAPHS: [&str; 3] = ["vision_encoder", "embed_tokens", "decoder_model_merged"];
+
+/// What the folder says, checked; sessions are opened from it, again and again if need be.
+#[derive(Debug, Clone)]
+pub struct SmolVlmFolder {
+    hub: HubFolder,
+    preprocess: Preprocess,
+    prompt: PromptTemplate,
+    rules: Rules,
+    longest: usize,
+    vocabulary: usize,
+    image_token: u32,
+}
+
+impl SmolVlmFolder {
+    /// Reads a folder, without opening a session.
+    ///
+    /// # Errors
+    /// [`FolderError`] with every fault.
+    pub fn open(settings: &ModelSettings) -> Result<Self, FolderError> {
+        let hub = HubFolder::open(&settings.path, &GRAPHS, settings.variant.as_deref())?;
+        let mut faults = Vec::new();
+        let preprocess = Preprocess::read(&hub.preprocessor)
+            .map_err(|more| faults.extend(more))
+            .ok();
+        let prompt = PromptTemplate::read(&hub)
+            .map_err(|more| faults.extend(more))
+            .ok();
+        let rules = Rules::read(&hub.generation, &hub.config)
+            .map_err(|more| faults.extend(more))
+            .ok();
+        let text = &hub.config["text_config"];
+        let mut number = |key: &str| {
+            let found = text[key].as_u64().and_then(|n| usize::try_from(n).ok());
+            if found.is_none() {
+                let what = format!("`text_config.{key}` is missing or no number");
+                faults.push(Fault::new("config.json", what));
+            }
+            found
+        };
+        let vocabulary = number("vocab_size");
+        let longest = number("max_position_embeddings");
+        let image_token = hub.config["image_token_id"]
+            .as_u64()
+            .and_then(|id| u32::try_from(id).ok())
+            .or_else(|| hub.tokenizer.token_to_id("<image>"));
+        if image_token.is_none() {
+            faults.push(Fault::new("config.json", "`image_token_id` is missing"));
+        }
+        match (preprocess, prompt, rules, vocabulary, longest, image_token) {
+            (
+                Some(preprocess),
+                Some(prompt),
+                Some(mut rules),
+                Some(vocabulary),
+                Some(longest),
+                Some(image_token),
+            ) => {
+                if !settings.stop_on_repeat {
+                    rules.repeats = None;
+                }
+                Ok(Self {
+                    hub,
+                    preprocess,
+                    prompt,
+                    rules,
+                    longest,
+                    vocabulary,
+                    image_token,
+                })
+            }
+            _ => Err(FolderError::new(&settings.path, faults)),
+        }
+    }
+}
+
+/// A request whose image has not been looked at yet.
+#[derive(Debug)]
+struct Waiting {
+    request: RequestId,
+    image: Arc<Image>,
+    ids: Arc<[u32]>,
+    max_tokens: usize,
+}
+
+/// The model: one of these per engine thread.
+#[derive(Debug)]
+pub struct SmolVlm {
+    facts: ModelFacts,
+    folder: SmolVlmFolder,
+    vision: VisionEncoder,
+    batch: Batch,
+    features: FeatureCache,
+    waiting: Vec<Waiting>,
+    max_running: usize,
+}
+
+impl SmolVlm {
+    /// Opens the sessions of a folder and checks the decoder.
+    ///
+    /// # Errors
+    /// [`ModelError::Broken`].
+    pub fn load(folder: &SmolVlmFolder, settings: &ModelSettings) -> Result<Self, ModelError> {
+        let folder = folder.clone();
+        let session = |name: &str| {
+            let graph = folder
+                .hub
+                .graphs
+                .get(name)
+                .expect("bug: a folder opened without one of its graphs");
+            open_session(&graph.path, &settings.session())
+                .map(|session| (session, graph))
+                .map_err(|e| ModelError::Broken(e.to_string()))
+        };
+        let broken = |faults: Vec<Fault>| {
+            ModelError::Broken(FolderError::new(&settings.path, faults).to_string())
+        };
+        let (vision, graph) = session("vision_encoder")?;
+        let vision = VisionEncoder::new(vision, graph, folder.preprocess.tile()).map_err(broken)?;
+        let (decoder, graph) = session("decoder_model_merged")?;
+        let mut decoder = Decoder::new(decoder, graph).map_err(broken)?;
+        let (embedder, _) = session("embed_tokens")?;
+        let dead = |error: ModelError| ModelError::Broken(error.to_string());
+        let mut embedder =
+            Embedder::new(embedder, decoder.hidden(), folder.vocabulary).map_err(dead)?;
+        check::check(&mut decoder, &mut embedder, folder.vocabulary).map_err(dead)?;
+        let batch = Batch::new(decoder, embedder, folder.rules.clone(), folder.longest);
+        Ok(Self {
+            facts: ModelFacts {
+                model: settings.name.clone(),
+                revision: folder.hub.graphs.revision().to_owned(),
+                prompt: None,
+            },
+            folder,
+            vision,
+            batch,
+            features: FeatureCache::default(),
+            waiting: Vec::new(),
+            max_running: settings.max_running.max(1),
+        })
+    }
+
+    /// What the decoder's batch has done so far.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        self.batch.figures()
+    }
+
+    /// [`Generator::step`], with token ids instead of text.
+    ///
+    /// # Errors
+    /// As [`Generator::step`].
+    pub fn step_tokens(
+        &mut self,
+    ) -> Result<Vec<Result<Ended, (RequestId, ModelError)>>, ModelError> {
+        let refused = self.prepare()?;
+        let mut answers: Vec<_> = refused.into_iter().map(Err).collect();
+        answers.extend(self.batch.step()?.into_iter().map(Ok));
+        Ok(answers)
+    }
+
+    /// Computes the vision features that are missing, and hands waiting requests to the batch.
+    /// Returns those that are refused.
+    fn prepare(&mut self) -> Result<Vec<(RequestId, ModelError)>, ModelError> {
+        if self.waiting.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.features.forget_dropped();
+        let mut missing: Vec<Arc<Image>> = Vec::new();
+        for waiting in &self.waiting {
+            let id = waiting.image.id();
+            if self.features.get(id).is_none() && missing.iter().all(|image| image.id() != id) {
+                missing.push(Arc::clone(&waiting.image));
+            }
+        }
+        let tiles: Vec<Tiles> = missing
+            .iter()
+            .map(|image| self.folder.preprocess.tiles(image))
+            .collect();
+        for (image, features) in missing.iter().zip(self.vision.run(&tiles)?) {
+            self.features.insert(image, features);
+        }
+        let mut refused = Vec::new();
+        for waiting in std::mem::take(&mut self.waiting) {
+            let features = self
+                .features
+                .get(waiting.image.id())
+                .expect("bug: features of an image just computed");
+            let request = waiting.request;
+            match self.merge(&waiting.ids, &features)? {
+                Ok(embeds) => {
+                    let prepared = Prepared {
+                        request,
+                        prompt: waiting.ids.to_vec(),
+                        embeds,
+                        max_tokens: waiting.max_tokens,
+                    };
+                    if let Err(error) = self.batch.admit(prepared) {
+                        refused.push((request, error));
+                    }
+                }
+                Err(error) => refused.push((request, error)),
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Embeddings of the prompt with the image's features at the image tokens.
+    fn merge(
+        &mut self,
+        ids: &[u32],
+        features: &Features,
+    ) -> Result<Result<Vec<f32>, ModelError>, ModelError> {
+        let image_token = self.folder.image_token;
+        let wanted = ids.iter().filter(|id| **id == image_token).count();
+        let hidden = self.vision.hidden();
+        if wanted * hidden != features.0.len() {
+            return Ok(Err(ModelError::Input(format!(
+                "the prompt has {wanted} image tokens, the image {} features",
+                features.0.len() / hidden.max(1)
+            ))));
+        }
+        let mut embeds = Vec::with_capacity(ids.len() * hidden);
+        self.batch.embedder().append(ids, &mut embeds)?;
+        let places = ids
+            .iter()
+            .zip(embeds.chunks_mut(hidden))
+            .filter(|(id, _)| **id == image_token);
+        for ((_, place), feature) in places.zip(features.0.chunks(hidden)) {
+            place.copy_from_slice(feature);
+        }
+        Ok(Ok(embeds))
+    }
+
+    fn text(&self, tokens: &[u32]) -> Result<String, ModelError> {
+        self.folder
+            .hub
+            .tokenizer
+            .decode(tokens, true)
+            .map(|text| text.trim().to_owned())
+            .map_err(|e| ModelError::Input(format!("the answer cannot be decoded: {e}")))
+    }
+}
+
+impl Generator for SmolVlm {
+    fn free_slots(&self) -> usize {
+        self.max_running
+            .saturating_sub(self.waiting.len() + self.batch.running())
+    }
+
+    fn admit(
+        &mut self,
+        request: RequestId,
+        image: Arc<Image>,
+        prompt: &Prompt,
+    ) -> Result<(), ModelError> {
+        let (rows, columns) = self.folder.preprocess.grid(image.width, image.height);
+        let hub = &self.folder.hub;
+        let ids = self
+            .folder
+            .prompt
+            .ids(&hub.tokenizer, &prompt.text, rows, columns)?;
+        self.waiting.push(Waiting {
+            request,
+            image,
+            ids,
+            max_tokens: prompt.max_tokens as usize,
+        });
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<Vec<(RequestId, Result<Generated, ModelError>)>, ModelError> {
+        let ended = self.step_tokens()?;
+        Ok(ended
+            .into_iter()
+            .map(|ended| match ended {
+                Ok(ended) => {
+                    let generated = self.text(&ended.tokens).map(|text| Generated {
+                        text,
+                        tokens: u32::try_from(ended.tokens.len()).unwrap_or(u32::MAX),
+                        finish: ended.finish,
+                    });
+                    (ended.request, generated)
+                }
+                Err((request, error)) => (request, Err(error)),
+            })
+            .collect())
+    }
+
+    fn cancel(&mut self, request: RequestId) {
+        self.waiting.retain(|waiting| waiting.request != request);
+        self.batch.cancel(request);
+    }
+
+    fn facts(&self) -> ModelFacts {
+        self.facts.clone()
+    }
+}

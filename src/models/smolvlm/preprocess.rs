@@ -1,0 +1,227 @@
+//! From a picture to the tiles the vision encoder sees.
+//!
+//! # Source
+//! `SmolVLMImageProcessor` / `Idefics3ImageProcessor` of transformers 4.57, the slow (PIL) one.
+
+use serde_json::Value;
+use vila2_actors::image::Image;
+
+use super::resample::{Filter, resample};
+use crate::models::hub::Fault;
+
+const FILE: &str = "preprocessor_config.json";
+
+/// The processor's absolute maximum of the longest side.
+const LARGEST: usize = 4096;
+
+/// How pictures become tiles.
+#[derive(Debug, Clone)]
+pub struct Preprocess {
+    /// Longest side before tiling; `None`: pictures keep their size.
+    longest_edge: Option<usize>,
+    tile: usize,
+    filter: Filter,
+    splitting: bool,
+    /// Per channel: the normalised value of each level.
+    levels: Box<[[f32; 256]; 3]>,
+}
+
+/// A picture ready for the vision encoder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tiles {
+    /// f32 `[count, 3, tile, tile]`, RGB, normalised; the tiles row by row, the whole picture
+    /// last.
+    pub pixels: Vec<f32>,
+    /// How many, the whole picture included.
+    pub count: usize,
+}
+
+impl Preprocess {
+    /// Reads `preprocessor_config.json`.
+    ///
+    /// # Errors
+    /// Every fault found.
+    pub fn read(config: &Value) -> Result<Self, Vec<Fault>> {
+        let mut faults = Vec::new();
+        let mut fault = |what: String| faults.push(Fault::new(FILE, what));
+        let edge = |key: &str| {
+            let value = &config[key]["longest_edge"];
+            value
+                .as_u64()
+                .filter(|n| (1..=LARGEST as u64).contains(n))
+                .map(|n| n as usize)
+        };
+        let flag = |key: &str| config[key].as_bool().unwrap_or(true);
+        let longest_edge = edge("size");
+        let tile = edge("max_image_size");
+        if tile.is_none() {
+            fault("`max_image_size.longest_edge` is missing or beyond 1 to 4096".to_owned());
+        }
+        if flag("do_resize") && longest_edge.is_none() {
+            fault("`size.longest_edge` is missing or beyond 1 to 4096".to_owned());
+        }
+        let number = config["resample"].as_u64().unwrap_or(1);
+        let filter = Filter::from_pillow(number);
+        if filter.is_none() {
+            fault(format!(
+                "`resample` is {number}; accepted: 1 (Lanczos), 2 (bilinear), 3 (bicubic)"
+            ));
+        }
+        let mut triple = |key: &str| {
+            let numbers: Option<Vec<f32>> = match &config[key] {
+                Value::Null => Some(vec![0.5; 3]),
+                value => value
+                    .as_array()
+                    .map(|a| a.iter().filter_map(|n| Some(n.as_f64()? as f32)).collect()),
+            };
+            let three: Option<[f32; 3]> = numbers.and_then(|numbers| numbers.try_into().ok());
+            if three.is_none() {
+                fault(format!("`{key}` is no list of three numbers"));
+            }
+            three.unwrap_or_default()
+        };
+        let (mean, deviation) = (triple("image_mean"), triple("image_std"));
+        let factor = config["rescale_factor"].as_f64().unwrap_or(1.0 / 255.0);
+        let mut levels = Box::new([[0.0; 256]; 3]);
+        for (channel, levels) in levels.iter_mut().enumerate() {
+            for (level, value) in levels.iter_mut().enumerate() {
+                // Rescaled in double, normalised in single precision, as the original does.
+                let mut x = level as f32;
+                if flag("do_rescale") {
+                    x = (level as f64 * factor) as f32;
+                }
+                if flag("do_normalize") {
+                    x = (x - mean[channel]) / deviation[channel];
+                }
+                *value = x;
+            }
+        }
+        match (tile, filter, faults.is_empty()) {
+            (Some(tile), Some(filter), true) => Ok(Self {
+                longest_edge: longest_edge.filter(|_| flag("do_resize")),
+                tile,
+                filter,
+                splitting: flag("do_image_splitting"),
+                levels,
+            }),
+            _ => Err(faults),
+        }
+    }
+
+    /// Side of a tile, in pixels.
+    #[must_use]
+    pub fn tile(&self) -> usize {
+        self.tile
+    }
+
+    /// Rows and columns of tiles for a picture of this size; (0, 0) where it is one tile alone.
+    #[must_use]
+    pub fn grid(&self, width: u32, height: u32) -> (usize, usize) {
+        let (_, (width, height)) = self.sizes(width as usize, height as usize);
+        if width > self.tile || height > self.tile {
+            (height / self.tile, width / self.tile)
+        } else {
+            (0, 0)
+        }
+    }
+
+    /// The tiles of a picture.
+    #[must_use]
+    pub fn tiles(&self, image: &Image) -> Tiles {
+        let size = (image.width as usize, image.height as usize);
+        let (scaled, squared) = self.sizes(size.0, size.1);
+        let scaled_pixels;
+        let pixels = if scaled == size {
+            &image.pixels[..]
+        } else {
+            scaled_pixels = resample(&image.pixels, size, scaled, self.filter);
+            &scaled_pixels
+        };
+        let squared_pixels;
+        let pixels = if squared == scaled {
+            pixels
+        } else {
+            squared_pixels = resample(pixels, scaled, squared, self.filter);
+            &squared_pixels
+        };
+        let (rows, columns) = self.grid(image.width, image.height);
+        let count = rows * columns + 1;
+        let mut out = vec![0.0; count * 3 * self.tile * self.tile];
+        let mut tiles = out.chunks_exact_mut(3 * self.tile * self.tile);
+        for row in 0..rows {
+            for (column, tile) in (0..columns).zip(&mut tiles) {
+                self.cut(
+                    pixels,
+                    squared.0,
+                    (row * self.tile, column * self.tile),
+                    tile,
+                );
+            }
+        }
+        for whole in tiles {
+            if count == 1 {
+                self.cut(pixels, squared.0, (0, 0), whole);
+            } else {
+                let small = resample(pixels, squared, (self.tile, self.tile), self.filter);
+                self.cut(&small, self.tile, (0, 0), whole);
+            }
+        }
+        Tiles { pixels: out, count }
+    }
+
+    /// Sizes (width, height) after the first and the second resize.
+    fn sizes(&self, width: usize, height: usize) -> ((usize, usize), (usize, usize)) {
+        let scaled = match self.longest_edge {
+            Some(longest) => scale_to(width, height, longest),
+            None => (width, height),
+        };
+        let squared = if self.splitting {
+            tile_multiples(scaled.0, scaled.1, self.tile)
+        } else {
+            (self.tile, self.tile)
+        };
+        (scaled, squared)
+    }
+
+    /// Cuts one tile out of `u8[_, width, 3]` into f32 `[3, tile, tile]`.
+    fn cut(&self, pixels: &[u8], width: usize, (top, left): (usize, usize), to: &mut [f32]) {
+        let side = self.tile;
+        for y in 0..side {
+            let start = ((top + y) * width + left) * 3;
+            let (row, _) = pixels[start..start + side * 3].as_chunks::<3>();
+            for (channel, levels) in self.levels.iter().enumerate() {
+                let start = (channel * side + y) * side;
+                for (to, pixel) in to[start..start + side].iter_mut().zip(row) {
+                    *to = levels[usize::from(pixel[channel])];
+                }
+            }
+        }
+    }
+}
+
+/// Longest side to `longest`, also upwards; the other side in proportion, made even.
+fn scale_to(width: usize, height: usize, longest: usize) -> (usize, usize) {
+    let ratio = width as f64 / height as f64;
+    let even = |n: usize| (n + n % 2).max(1);
+    if width >= height {
+        (longest, even((longest as f64 / ratio) as usize))
+    } else {
+        (even((longest as f64 * ratio) as usize), longest)
+    }
+}
+
+/// Both sides up to multiples of `tile`, the longer one first.
+fn tile_multiples(width: usize, height: usize, tile: usize) -> (usize, usize) {
+    let ratio = width as f64 / height as f64;
+    let up = |n: usize| n.max(1).div_ceil(tile) * tile;
+    if width >= height {
+        let width = up(width);
+        (width, up((width as f64 / ratio) as usize))
+    } else {
+        let height = up(height);
+        (up((height as f64 * ratio) as usize), height)
+    }
+}
+
+#[cfg(test)]
+mod tests;

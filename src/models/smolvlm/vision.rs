@@ -1,0 +1,158 @@
+//! The vision encoder session: tiles in, image features out.
+
+use half::f16;
+use ort::{
+    session::Session,
+    value::TensorElementType,
+    value::{DynValue, Tensor, ValueType},
+};
+use vila2_actors::error::ModelError;
+
+use super::{Tiles, features::Features};
+use crate::models::{
+    generation::{embed::append_f32, run_error},
+    hub::{Fault, Graph},
+};
+
+/// Most tiles of one run: bounds its memory.
+const TILES: usize = 16;
+
+/// A vision encoder graph with its session.
+#[derive(Debug)]
+pub(super) struct VisionEncoder {
+    session: Session,
+    tile: usize,
+    half: bool,
+    mask: bool,
+    hidden: usize,
+}
+
+impl VisionEncoder {
+    /// Looks over the inputs and outputs of the graph; `tile` is the side of a tile in pixels.
+    pub(super) fn new(session: Session, graph: &Graph, tile: usize) -> Result<Self, Vec<Fault>> {
+        let file = graph.path.file_name().map_or_else(
+            || "onnx".to_owned(),
+            |name| format!("onnx/{}", name.to_string_lossy()),
+        );
+        let mut faults = Vec::new();
+        let mut fault = |what: String| faults.push(Fault::new(file.clone(), what));
+        let (mut half, mut pixels, mut mask) = (false, false, false);
+        for input in session.inputs() {
+            let ValueType::Tensor { ty, shape, .. } = input.dtype() else {
+                fault(format!("input `{}` is no tensor", input.name()));
+                continue;
+            };
+            match (input.name(), ty) {
+                ("pixel_values", TensorElementType::Float32 | TensorElementType::Float16) => {
+                    pixels = true;
+                    half = *ty == TensorElementType::Float16;
+                    let sides = shape.get(3..).unwrap_or_default();
+                    let fits = |side: &i64| *side < 0 || *side as usize == tile;
+                    if shape.len() != 5 || !sides.iter().all(fits) {
+                        fault(format!(
+                            "`pixel_values` is {:?}; wanted [images, tiles, 3, {tile}, {tile}]",
+                            &shape[..]
+                        ));
+                    }
+                }
+                ("pixel_attention_mask", TensorElementType::Bool) => mask = true,
+                (name, ty) => fault(format!("input `{name}` of type {ty:?} is not known here")),
+            }
+        }
+        if !pixels {
+            fault("no input `pixel_values`, f32 or f16".to_owned());
+        }
+        let hidden = match session.outputs() {
+            [output] => match output.dtype() {
+                ValueType::Tensor { shape, .. } if shape.len() == 3 => shape[2],
+                _ => 0,
+            },
+            _ => 0,
+        };
+        if hidden <= 0 {
+            fault("its one output must be [tiles, tokens, hidden] with hidden known".to_owned());
+        }
+        if faults.is_empty() {
+            Ok(Self {
+                session,
+                tile,
+                half,
+                mask,
+                hidden: hidden as usize,
+            })
+        } else {
+            Err(faults)
+        }
+    }
+
+    /// Width of a feature.
+    pub(super) fn hidden(&self) -> usize {
+        self.hidden
+    }
+
+    /// The features of several pictures, in order. Tiles of all of them go through the graph
+    /// together, each as a picture of its own: no padding.
+    pub(super) fn run(&mut self, pictures: &[Tiles]) -> Result<Vec<Features>, ModelError> {
+        if pictures.is_empty() {
+            return Ok(Vec::new());
+        }
+        let numbers = 3 * self.tile * self.tile;
+        let count: usize = pictures.iter().map(|p| p.count).sum();
+        let mut features = Vec::new();
+        let mut pixels = Vec::with_capacity(count.min(TILES) * numbers);
+        let mut tiles = pictures
+            .iter()
+            .flat_map(|p| p.pixels.chunks_exact(numbers))
+            .peekable();
+        while let Some(tile) = tiles.next() {
+            pixels.extend_from_slice(tile);
+            if pixels.len() == TILES * numbers || tiles.peek().is_none() {
+                self.run_tiles(std::mem::take(&mut pixels), &mut features)?;
+            }
+        }
+        if count == 0 || features.len() % (count * self.hidden) != 0 {
+            return Err(ModelError::Run(format!(
+                "the vision encoder gave {} numbers for {count} tiles",
+                features.len()
+            )));
+        }
+        let per_tile = features.len() / count;
+        let mut rest = features.as_slice();
+        Ok(pictures
+            .iter()
+            .map(|picture| {
+                let (own, others) = rest.split_at(picture.count * per_tile);
+                rest = others;
+                Features(own.to_vec())
+            })
+            .collect())
+    }
+
+    fn run_tiles(&mut self, pixels: Vec<f32>, to: &mut Vec<f32>) -> Result<(), ModelError> {
+        let side = self.tile;
+        let count = pixels.len() / (3 * side * side);
+        let unfit = run_error("an input of the vision encoder");
+        let shape = [count, 1, 3, side, side];
+        let pixels: DynValue = if self.half {
+            let halves: Vec<f16> = pixels.into_iter().map(f16::from_f32).collect();
+            Tensor::from_array((shape, halves))
+                .map_err(&unfit)?
+                .into_dyn()
+        } else {
+            Tensor::from_array((shape, pixels))
+                .map_err(&unfit)?
+                .into_dyn()
+        };
+        let mut inputs = vec![("pixel_values", pixels)];
+        if self.mask {
+            let mask = vec![true; count * side * side];
+            let mask = Tensor::from_array(([count, 1, side, side], mask)).map_err(&unfit)?;
+            inputs.push(("pixel_attention_mask", mask.into_dyn()));
+        }
+        let outputs = self
+            .session
+            .run(inputs)
+            .map_err(run_error("the vision encoder failed"))?;
+        append_f32(&outputs[0], to)
+    }
+}
