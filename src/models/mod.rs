@@ -7,6 +7,7 @@
 //! generation  greedy decoding with continuous batching, for any decoder of that convention
 //! smolvlm     the adapter for SmolVLM and Idefics3
 //! geometry    the relater: spatial relations from boxes alone
+//! ppocr       the text reader: detection, direction, recognition
 //! ```
 //!
 //! Adding an architecture = one folder here, one line in [`load_generator`].
@@ -14,6 +15,7 @@
 pub mod generation;
 pub mod geometry;
 pub mod hub;
+pub mod ppocr;
 pub mod runtime;
 pub mod session;
 pub mod smolvlm;

@@ -1,0 +1,277 @@
+//! The text reader: PP-OCR in three graphs.
+//!
+//! ```text
+//! bitmap     pictures in BGR, resampled as the reference does
+//! detect     picture → probability of text → quads       (borders, rectangle)
+//! warp       quad → straightened line
+//! recognize  which way up a line is, and what it says
+//! ```
+//!
+//! The graphs are those of the Python package rapidocr-onnxruntime 1.4.4 (PP-OCRv4, Apache-2.0),
+//! and so is every step between them: the same picture gives the same lines, with quads within two
+//! pixels. Two things differ on purpose. A quad starts at the top left of the *text*, so for text
+//! that runs down the picture or stands on its head it is the reference's quad turned. And
+//! pictures more than eight times as tall as wide are enlarged less.
+
+mod bitmap;
+mod borders;
+mod detect;
+mod graph;
+mod recognize;
+mod rectangle;
+mod warp;
+
+use std::{path::PathBuf, sync::Arc};
+
+use vila2_actors::{
+    annotation::{ModelFacts, Quad, TextLine},
+    error::ModelError,
+    image::Image,
+    ports::{BatchModel, Load, TextReader},
+};
+
+use super::SessionSettings;
+use bitmap::Bitmap;
+use detect::{detect, strided};
+use graph::{Files, Graph};
+use recognize::{Alphabet, recognize, upside_down};
+use warp::{Corners, straightened};
+
+/// Lines that are less sure than this are not reported.
+const MIN_SCORE: f32 = 0.5;
+
+/// Larger pictures are scaled down to this longest side first, pixels.
+const MAX_SIDE: usize = 2000;
+
+/// Smaller pictures are scaled up to this shortest side first, pixels.
+const MIN_SIDE: usize = 30;
+
+/// A picture that is wider than this many times its height gets black margins above and below.
+const MAX_ASPECT: usize = 8;
+
+/// Where the reader's graphs are and how they run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReaderSettings {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The folder with the three graphs (`*_det_*.onnx`, `*_cls_*.onnx`, `*_rec_*.onnx`).
+    pub folder: PathBuf,
+    /// Providers and threads.
+    pub session: SessionSettings,
+}
+
+/// How to load the reader: on the engine's thread, and again to rebuild it.
+///
+/// # Errors
+/// What it returns fails with [`ModelError::Broken`] where a graph is missing or cannot be opened.
+#[must_use]
+pub fn load(settings: &ReaderSettings) -> Load<TextReader> {
+    let settings = settings.clone();
+    Arc::new(move || Ok(Box::new(PpOcr::open(&settings)?) as Box<TextReader>))
+}
+
+/// PP-OCR, ready to read.
+#[derive(Debug)]
+pub struct PpOcr {
+    detect: Graph,
+    orient: Graph,
+    recognize: Graph,
+    alphabet: Alphabet,
+    facts: ModelFacts,
+}
+
+impl PpOcr {
+    /// Opens the three graphs.
+    ///
+    /// # Errors
+    /// [`ModelError::Broken`] where a graph is missing or cannot be opened.
+    pub fn open(settings: &ReaderSettings) -> Result<Self, ModelError> {
+        let files = Files::of(&settings.folder)?;
+        let recognize = Graph::open(&files.recognize, settings)?;
+        Ok(Self {
+            detect: Graph::open(&files.detect, settings)?,
+            orient: Graph::open(&files.orient, settings)?,
+            alphabet: Alphabet::of(&recognize)?,
+            recognize,
+            facts: ModelFacts {
+                model: settings.name.clone(),
+                revision: files.revision()?,
+                prompt: None,
+            },
+        })
+    }
+
+    /// Reads one picture: lines from top to bottom, ids `t0`, `t1`, …, quads in pixels of the
+    /// original image.
+    ///
+    /// # Errors
+    /// [`ModelError::Run`] where a graph fails, [`ModelError::Broken`] where it answers nonsense.
+    pub fn read(&mut self, image: &Image) -> Result<Vec<TextLine>, ModelError> {
+        if image.width == 0 || image.height == 0 {
+            return Err(ModelError::Input("a picture without pixels".to_owned()));
+        }
+        let (picture, margin) = prepared(Bitmap::of(image));
+        let frame = Frame::new(image, &picture, margin);
+        let (mut quads, mut lines) = (Vec::new(), Vec::new());
+        for quad in detect(&mut self.detect, &picture)? {
+            if let Some((line, turned)) = straightened(&picture, &quad) {
+                quads.push(if turned { started_at(quad, 1) } else { quad });
+                lines.push(line);
+            }
+        }
+        let over = upside_down(&mut self.orient, &lines)?;
+        for ((line, quad), over) in lines.iter_mut().zip(&mut quads).zip(over) {
+            if over {
+                *line = line.turned_over();
+                *quad = started_at(*quad, 2);
+            }
+        }
+        let readings = recognize(&mut self.recognize, &self.alphabet, &lines)?;
+        let sure = readings
+            .into_iter()
+            .zip(quads)
+            .filter(|(reading, _)| reading.score >= MIN_SCORE);
+        Ok(sure
+            .enumerate()
+            .map(|(number, (reading, quad))| TextLine {
+                id: format!("t{number}"),
+                text: reading.text,
+                quad: Quad(quad.map(|corner| frame.original(corner))),
+                score: reading.score.min(1.0),
+            })
+            .collect())
+    }
+}
+
+impl BatchModel for PpOcr {
+    type Question = Arc<Image>;
+    type Answer = Vec<TextLine>;
+
+    /// One: pictures differ in size, and a larger batch would only let the first wait for the last.
+    /// The lines of one picture are read together.
+    fn max_batch(&self) -> usize {
+        1
+    }
+
+    fn run(
+        &mut self,
+        batch: &[Arc<Image>],
+    ) -> Result<Vec<Result<Vec<TextLine>, ModelError>>, ModelError> {
+        Ok(batch.iter().map(|image| self.read(image)).collect())
+    }
+
+    fn facts(&self) -> ModelFacts {
+        self.facts.clone()
+    }
+}
+
+/// The quad with another of its corners as the first.
+fn started_at(mut quad: Corners, corner: usize) -> Corners {
+    quad.rotate_left(corner);
+    quad
+}
+
+/// Brings a picture to a size the detector can work on; the second value is the number of black
+/// rows above it.
+fn prepared(mut picture: Bitmap) -> (Bitmap, usize) {
+    let scaled = |picture: &Bitmap, ratio: f64| {
+        let side = |side: usize| strided((side as f64 * ratio) as usize);
+        picture.resized(side(picture.width), side(picture.height))
+    };
+    let longest = picture.width.max(picture.height);
+    if longest > MAX_SIDE {
+        picture = scaled(&picture, MAX_SIDE as f64 / longest as f64);
+    }
+    let (longest, shortest) = (
+        picture.width.max(picture.height),
+        picture.width.min(picture.height),
+    );
+    if shortest < MIN_SIDE {
+        // A thread of pixels is not blown up beyond what any other picture may measure.
+        let most = (MAX_SIDE as f64 / longest as f64).max(1.0);
+        picture = scaled(&picture, (MIN_SIDE as f64 / shortest as f64).min(most));
+    }
+    let Bitmap { width, height, .. } = picture;
+    if height > MIN_SIDE && width <= MAX_ASPECT * height {
+        return (picture, 0);
+    }
+    let margin = (2 * (width / MAX_ASPECT).max(MIN_SIDE)).abs_diff(height) / 2;
+    (picture.with_margins(margin), margin)
+}
+
+/// From the pixels the reader worked on to those of the original image.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    margin: f32,
+    scale: [f32; 2],
+    size: [f32; 2],
+}
+
+impl Frame {
+    fn new(image: &Image, picture: &Bitmap, margin: usize) -> Self {
+        let size = [image.original.0 as f32, image.original.1 as f32];
+        Self {
+            margin: margin as f32,
+            scale: [
+                size[0] / picture.width as f32,
+                size[1] / (picture.height - 2 * margin) as f32,
+            ],
+            size,
+        }
+    }
+
+    fn original(&self, [x, y]: [f32; 2]) -> [f32; 2] {
+        [
+            (x * self.scale[0]).clamp(0.0, self.size[0]),
+            ((y - self.margin) * self.scale[1]).clamp(0.0, self.size[1]),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_of_ordinary_size_stay_as_they_are() {
+        let (picture, margin) = prepared(Bitmap::black(640, 480));
+        assert_eq!((picture.width, picture.height, margin), (640, 480, 0));
+    }
+
+    #[test]
+    fn large_pictures_shrink_and_thin_ones_grow() {
+        let (large, _) = prepared(Bitmap::black(4000, 3000));
+        assert_eq!((large.width, large.height), (1984, 1504));
+        let (thin, margin) = prepared(Bitmap::black(60, 15));
+        assert_eq!((thin.width, thin.height, margin), (128, 32, 0));
+    }
+
+    #[test]
+    fn wide_pictures_get_margins_and_their_quads_lose_them() {
+        let image = Image::new(900, 60, vec![0; 900 * 60 * 3].into(), (1800, 120));
+        let (picture, margin) = prepared(Bitmap::of(&image));
+        // 2 × 900 / 8 = 224 rows in all.
+        assert_eq!((picture.height, margin), (224, 82));
+        let frame = Frame::new(&image, &picture, margin);
+        assert_eq!(frame.original([450.0, 82.0 + 30.0]), [900.0, 60.0]);
+        assert_eq!(frame.original([901.0, 5.0]), [1800.0, 0.0]);
+    }
+
+    #[test]
+    fn a_hair_of_a_picture_is_not_blown_up_without_end() {
+        let (picture, _) = prepared(Bitmap::black(3, 1900));
+        assert!(picture.width * picture.height < 4_000_000);
+        let (picture, _) = prepared(Bitmap::black(60_000, 1));
+        assert!(picture.width * picture.height < 4_000_000);
+    }
+
+    #[test]
+    fn a_folder_without_graphs_cannot_be_loaded() {
+        let settings = ReaderSettings {
+            name: "ppocr".into(),
+            folder: std::env::temp_dir().join("no such folder"),
+            session: SessionSettings::default(),
+        };
+        assert!(matches!(load(&settings)(), Err(ModelError::Broken(_))));
+    }
+}
