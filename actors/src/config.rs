@@ -48,6 +48,8 @@ pub struct FetchConfig {
     pub backoff: Duration,
     /// The longest wait between two attempts.
     pub max_backoff: Duration,
+    /// Hosts talked to at once: a bound on sockets. A wait between two attempts holds none.
+    pub concurrency: usize,
 }
 
 /// The captioner.
@@ -149,6 +151,7 @@ impl Default for FetchConfig {
             retries: 2,
             backoff: Duration::from_millis(250),
             max_backoff: Duration::from_secs(30),
+            concurrency: 256,
         }
     }
 }

@@ -9,6 +9,8 @@ mod batch;
 mod counters;
 mod generate;
 mod host;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt,

@@ -48,7 +48,8 @@ impl ListSource {
         (values.all.len() - 1) as i64
     }
 
-    /// Feeds until every value is settled.
+    /// Feeds until every value is settled. Never ends where the chain gives up: race it with
+    /// [`crate::pipeline::PipelineHandle::failed`].
     pub async fn run(&self) {
         loop {
             if self.feed() {

@@ -120,6 +120,7 @@ pub struct Finished {
 
 /// To publish.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // moved once per record
 pub enum PublishMessage {
     /// merge → publish: a caption to write.
     Merged(Envelope<Finished>),

@@ -91,7 +91,8 @@ impl Pipeline {
         let intake = Intake::new(Arc::clone(&chain.ledger), chain.records.clone());
         let any = engines.any();
         let parts = Arc::new(Parts {
-            threads: Arc::new(Semaphore::new(chain.config.limits.decoders.max(1))),
+            threads: semaphore(chain.config.limits.decoders),
+            sockets: semaphore(chain.config.fetch.concurrency),
             fetcher: ports.fetcher,
             decoder: ports.decoder,
             merger: ports.merger,
@@ -244,6 +245,11 @@ struct Parts {
     publisher: Arc<dyn Publisher>,
     engines: Engines,
     threads: Arc<Semaphore>,
+    sockets: Arc<Semaphore>,
+}
+
+fn semaphore(permits: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS)))
 }
 
 /// Running stages: the two that the intake sends to, and all of them.
@@ -307,6 +313,7 @@ async fn stages(parts: &Parts, supervisor: &ActorRef<Abandoned>) -> Result<Stage
     })));
     let fetch = spawn!(Fetch(Arc::new(fetch::Inner {
         fetcher: Arc::clone(&parts.fetcher),
+        sockets: Arc::clone(&parts.sockets),
         next: decode,
         exit: exit(Stage::Fetch),
     })));

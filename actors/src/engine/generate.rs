@@ -15,6 +15,7 @@ use crate::{
     delivery::Worked,
     error::ModelError,
     ports::{Generated, Generator, RequestId},
+    stage::Stage,
 };
 
 /// How often deadlines are looked at; revocations are seen at once.
@@ -28,6 +29,7 @@ pub(super) fn serve(host: Host<dyn Generator>, mailbox: Receiver<Command<Questio
         generation: host.chain.ledger.generation(),
         host,
         waiting: VecDeque::new(),
+        followups: VecDeque::new(),
         suspects: VecDeque::new(),
         running: Vec::new(),
         alone: false,
@@ -45,8 +47,11 @@ pub(super) fn serve(host: Host<dyn Generator>, mailbox: Receiver<Command<Questio
 
 struct Generate {
     host: Host<dyn Generator>,
-    /// In order of arrival.
+    /// Captions, in order of arrival.
     waiting: VecDeque<Asked>,
+    /// Questions about images that have their caption: they go first, so that few images are
+    /// between two questions, and each leaves as early as it can.
+    followups: VecDeque<Asked>,
     /// Members of a batch that failed: each runs alone before anything else is admitted.
     suspects: VecDeque<Asked>,
     running: Vec<Running>,
@@ -70,7 +75,7 @@ impl Generate {
     /// Takes what has arrived; waits where there is nothing to do. False: stop.
     fn take(&mut self, mailbox: &Receiver<Command<Question, Generated>>) -> bool {
         if self.running.is_empty() && self.suspects.is_empty() {
-            let first = if self.waiting.is_empty() {
+            let first = if self.none_waiting() {
                 mailbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else if self.host.alive() && self.free_slots() > 0 {
                 Err(RecvTimeoutError::Timeout)
@@ -78,18 +83,30 @@ impl Generate {
                 mailbox.recv_timeout(SWEEP)
             };
             match first {
-                Ok(Command::Ask(ask)) => self.waiting.push_back(ask),
+                Ok(Command::Ask(ask)) => self.queue(ask),
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
             }
         }
         loop {
             match mailbox.try_recv() {
-                Ok(Command::Ask(ask)) => self.waiting.push_back(ask),
+                Ok(Command::Ask(ask)) => self.queue(ask),
                 Err(TryRecvError::Empty) => return true,
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return false,
             }
         }
+    }
+
+    fn queue(&mut self, ask: Asked) {
+        if ask.ticket.stage == Stage::Caption {
+            self.waiting.push_back(ask);
+        } else {
+            self.followups.push_back(ask);
+        }
+    }
+
+    fn none_waiting(&self) -> bool {
+        self.waiting.is_empty() && self.followups.is_empty()
     }
 
     /// Gives back what is stale or out of time.
@@ -103,7 +120,7 @@ impl Generate {
             return;
         }
         (self.generation, self.swept) = (generation, now);
-        for queue in [&mut self.waiting, &mut self.suspects] {
+        for queue in [&mut self.waiting, &mut self.followups, &mut self.suspects] {
             for _ in 0..queue.len() {
                 let Some(ask) = queue.pop_front() else { break };
                 match self.host.cut(&ask.ticket, now) {
@@ -144,13 +161,14 @@ impl Generate {
             }
             return;
         }
-        let mut free = if self.waiting.is_empty() {
+        let mut free = if self.none_waiting() {
             0
         } else {
             self.free_slots()
         };
         while free > 0 && self.suspects.is_empty() && self.host.alive() {
-            let Some(ask) = self.waiting.pop_front() else {
+            let next = (self.followups.pop_front()).or_else(|| self.waiting.pop_front());
+            let Some(ask) = next else {
                 return;
             };
             self.start(ask);
@@ -169,8 +187,13 @@ impl Generate {
     }
 
     fn start(&mut self, ask: Asked) {
-        self.close_group();
         let started = Instant::now();
+        if let Some(cut) = self.host.cut(&ask.ticket, started) {
+            let worked = Worked::since(started);
+            ask.answer(Err(Failure::Cut(cut)), worked, &self.host.facts);
+            return;
+        }
+        self.close_group();
         self.next += 1;
         let id = RequestId(self.next);
         let Question { image, prompt } = &ask.question;
@@ -325,6 +348,7 @@ impl Generate {
         let running = self.running.drain(..).map(|one| one.ask);
         let asks = running
             .chain(self.suspects.drain(..))
+            .chain(self.followups.drain(..))
             .chain(self.waiting.drain(..));
         for ask in asks {
             let worked = Worked::since(Instant::now());

@@ -3,3 +3,4 @@
 mod faults;
 mod limits;
 mod path;
+mod telemetry;

@@ -10,6 +10,7 @@ use std::{
 use futures_util::FutureExt;
 use opentelemetry::KeyValue;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::Semaphore;
 
 use super::{Exit, pass, take_up};
 use crate::{
@@ -30,6 +31,8 @@ pub(crate) struct Fetch(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) fetcher: Arc<dyn Fetcher>,
+    /// Held for one attempt only, never while waiting for the next.
+    pub(crate) sockets: Arc<Semaphore>,
     pub(crate) next: ActorRef<Downloaded>,
     pub(crate) exit: Exit,
 }
@@ -117,8 +120,13 @@ impl Inner {
         let mut backoff = config.backoff;
         loop {
             spent.attempts += 1;
+            let queued = Instant::now();
+            let socket = self.sockets.acquire().await;
+            spent.waited += queued.elapsed();
             let once = async { self.fetcher.fetch(url, credit).await };
-            let error = match AssertUnwindSafe(once).catch_unwind().await {
+            let result = AssertUnwindSafe(once).catch_unwind().await;
+            drop(socket);
+            let error = match result {
                 Ok(Ok(fetched)) => return Ok(fetched),
                 Ok(Err(error)) => error,
                 Err(panic) => FetchError::Connection(panicked(panic.as_ref())),

@@ -6,7 +6,6 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::{Exit, choice, pass, take_up};
 use crate::{
-    config::Mode,
     engine::{Ask, GenerateEngine, Question, Ticket},
     envelope::Envelope,
     message::{Draft, GroundMessage, RelateMessage},
@@ -78,7 +77,6 @@ impl Ground {
             pass(&self.next, RelateMessage::Grounded(envelope));
             return;
         };
-        debug_assert_ne!(config.specialist.mode, Mode::Off);
         engine.ask(Ask {
             question: Question {
                 image: Arc::clone(image),

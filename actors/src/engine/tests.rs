@@ -1,0 +1,194 @@
+//! One engine, without stages.
+
+use std::{
+    sync::{Arc, Mutex, mpsc},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use opentelemetry::Context;
+
+use super::*;
+use crate::{
+    config::ChainConfig,
+    ledger::{Admission, Ledger},
+    ports::Generated,
+    stage::Stage,
+    testkit::number_of,
+};
+
+/// Writes down in which order images are admitted; answers each in one step.
+struct OneByOne {
+    order: Arc<Mutex<Vec<u64>>>,
+    running: Option<crate::ports::RequestId>,
+}
+
+impl Generator for OneByOne {
+    fn free_slots(&self) -> usize {
+        usize::from(self.running.is_none())
+    }
+
+    fn admit(
+        &mut self,
+        request: crate::ports::RequestId,
+        image: Arc<Image>,
+        _: &Prompt,
+    ) -> Result<(), ModelError> {
+        self.order
+            .lock()
+            .expect("not poisoned")
+            .push(number_of(&image));
+        self.running = Some(request);
+        Ok(())
+    }
+
+    fn step(
+        &mut self,
+    ) -> Result<Vec<(crate::ports::RequestId, Result<Generated, ModelError>)>, ModelError> {
+        let generated = Generated {
+            text: String::new(),
+            tokens: 1,
+            finish: crate::annotation::Finish::Stop,
+        };
+        Ok(self
+            .running
+            .take()
+            .map(|id| (id, Ok(generated)))
+            .into_iter()
+            .collect())
+    }
+
+    fn cancel(&mut self, _: crate::ports::RequestId) {
+        self.running = None;
+    }
+
+    fn facts(&self) -> ModelFacts {
+        ModelFacts {
+            model: String::from("one by one"),
+            revision: String::new(),
+            prompt: None,
+        }
+    }
+}
+
+/// An engine whose model is loaded only when `go` is sent.
+struct Bench {
+    chain: Arc<Chain>,
+    engine: GenerateEngine,
+    go: mpsc::Sender<()>,
+    order: Arc<Mutex<Vec<u64>>>,
+    answers: (mpsc::Sender<(u64, bool)>, mpsc::Receiver<(u64, bool)>),
+}
+
+fn bench() -> Bench {
+    let ledger = Arc::new(Ledger::new());
+    ledger.assign(&Arc::from("images"), 0, Some(0), None);
+    let chain = Arc::new(Chain::new(ChainConfig::default(), ledger));
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let (go, gone) = mpsc::channel();
+    let gone = Mutex::new(gone);
+    let load: Load<dyn Generator> = {
+        let order = Arc::clone(&order);
+        Arc::new(move || {
+            let _ = gone.lock().expect("not poisoned").recv();
+            Ok(Box::new(OneByOne {
+                order: Arc::clone(&order),
+                running: None,
+            }))
+        })
+    };
+    let (engine, _) = Engine::of_generator("bench", load, &chain);
+    Bench {
+        chain,
+        engine,
+        go,
+        order,
+        answers: mpsc::channel(),
+    }
+}
+
+impl Bench {
+    fn ask(&self, number: u64, stage: Stage, time: Duration) {
+        let record = RecordId {
+            topic: Arc::from("images"),
+            partition: 0,
+            offset: number as i64,
+        };
+        let Admission::New(epoch) = self.chain.ledger.admit(&record) else {
+            panic!("{record} is not new");
+        };
+        let answers = self.answers.0.clone();
+        let pixels = Bytes::copy_from_slice(&(number as u32).to_le_bytes()[..3]);
+        self.engine.ask(Ask {
+            question: Question {
+                image: Image::new(1, 1, pixels, (1, 1)),
+                prompt: Prompt {
+                    text: Arc::from("?"),
+                    max_tokens: 1,
+                    seed: 0,
+                },
+            },
+            ticket: Ticket {
+                stage,
+                record,
+                epoch,
+                deadline: Instant::now() + time,
+                trace: Trace {
+                    root: Context::new(),
+                    recording: false,
+                },
+            },
+            reply: Box::new(move |answer| {
+                let _ = answers.send((number, answer.result.is_ok()));
+            }),
+        });
+    }
+
+    fn answers(self, count: usize) -> (Vec<(u64, bool)>, Vec<u64>) {
+        let _ = self.go.send(());
+        let patience = Duration::from_secs(60);
+        let answers = (0..count)
+            .map(|_| self.answers.1.recv_timeout(patience).expect("an answer"))
+            .collect();
+        let order = self.order.lock().expect("not poisoned").clone();
+        (answers, order)
+    }
+}
+
+const LONG: Duration = Duration::from_secs(600);
+
+#[test]
+fn questions_about_captioned_images_go_first_and_the_rest_in_order_of_arrival() {
+    let bench = bench();
+    for number in 0..4 {
+        bench.ask(number, Stage::Caption, LONG);
+    }
+    for number in 4..6 {
+        bench.ask(number, Stage::Ground, LONG);
+    }
+    let (_, order) = bench.answers(6);
+    assert_eq!(order, [4, 5, 0, 1, 2, 3]);
+}
+
+#[test]
+fn what_is_out_of_time_or_stale_never_reaches_the_model() {
+    let bench = bench();
+    bench.ask(0, Stage::Caption, Duration::ZERO);
+    bench.ask(1, Stage::Caption, LONG);
+    bench.chain.ledger.rewind();
+    bench.ask(0, Stage::Caption, LONG);
+    let (mut answers, order) = bench.answers(3);
+    answers.sort_unstable();
+    assert_eq!(answers, [(0, false), (0, true), (1, false)]);
+    assert_eq!(order, [0]);
+}
+
+#[test]
+fn an_engine_that_stops_gives_back_what_it_holds() {
+    let bench = bench();
+    bench.ask(0, Stage::Caption, LONG);
+    bench.engine.stop();
+    let (answers, order) = bench.answers(1);
+    assert_eq!(answers, [(0, false)]);
+    assert!(order.is_empty());
+}
