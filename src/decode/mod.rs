@@ -8,13 +8,16 @@
 //! that is what the models' own processors were fed:
 //!
 //! - **alpha is dropped**, not blended: the colour stored under transparent pixels shows;
-//! - **16 bits** per sample keep their high byte;
+//! - **16 bits** per sample keep their high byte (also in grey pictures, where Pillow's `convert`
+//!   clips to 255 and leaves white);
 //! - **CMYK and YCCK** JPEGs are read the Adobe way (stored inverted), without a colour profile;
 //! - **ICC profiles are ignored**: samples are taken for sRGB;
 //! - **animations** (GIF, APNG, WebP) give their first frame; the rest is not read;
 //! - **EXIF orientation** 1–8 is applied (JPEG, PNG, WebP, TIFF).
 //!
-//! A file that ends too early is refused as truncated even where a decoder would fill in grey.
+//! A file that ends too early is refused as truncated even where a decoder would fill in grey. (A
+//! JPEG that somebody cut and closed again with an end marker looks whole, here and to Pillow.)
+//! TIFF with a palette is not supported.
 
 mod jpeg;
 mod pixels;
@@ -46,7 +49,7 @@ pub struct DecodeSettings {
 impl Default for DecodeSettings {
     fn default() -> Self {
         Self {
-            max_pixels: 64_000_000,
+            max_pixels: 1 << 26,
             max_side: 2048,
         }
     }

@@ -27,6 +27,14 @@ pub(super) fn to_rgb(color: ColorType, mut samples: Vec<u8>) -> Option<Vec<u8>> 
     Some(samples)
 }
 
+/// Bytes per pixel that [`to_rgb`] needs beside the samples: most kinds shrink in place.
+pub(super) fn copied_bytes(color: ColorType) -> u64 {
+    match color {
+        ColorType::L8 | ColorType::La8 | ColorType::L16 => 3,
+        _ => 0,
+    }
+}
+
 /// Rewrites pixels of `size` bytes as three bytes each, in place.
 fn compact(samples: &mut Vec<u8>, size: usize, rgb: impl Fn(&[u8]) -> [u8; 3]) {
     let count = samples.len() / size;

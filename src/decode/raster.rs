@@ -20,11 +20,12 @@ const SLACK: u64 = 32 << 20;
 pub(super) fn claim(format: Format, body: &[u8]) -> Result<Claim, DecodeError> {
     let decoder = opened(format, body, SLACK).map_err(|e| meaning(format, e, body))?;
     let (width, height) = decoder.dimensions();
-    let pixels = u64::from(width) * u64::from(height);
+    let color = decoder.color_type();
+    let each = u64::from(color.bytes_per_pixel()) + pixels::copied_bytes(color);
     Ok(Claim {
         width,
         height,
-        bytes: pixels * u64::from(decoder.color_type().bytes_per_pixel()) + pixels * 3,
+        bytes: u64::from(width) * u64::from(height) * each,
     })
 }
 
@@ -70,7 +71,7 @@ fn opened(
     Ok(decoder)
 }
 
-/// Whether the file is as long as it says. A GIF is not asked: its first frame may be whole.
+/// Whether the file is as long as it says.
 fn is_complete(format: Format, body: &[u8]) -> bool {
     match format {
         Format::Png => ends_with_iend(body),
@@ -78,7 +79,7 @@ fn is_complete(format: Format, body: &[u8]) -> bool {
             .get(4..8)
             .and_then(|size| size.try_into().ok())
             .is_some_and(|size| body.len() as u64 >= 8 + u64::from(u32::from_le_bytes(size))),
-        _ => true,
+        _ => true, // these fail where bytes are missing
     }
 }
 
@@ -87,7 +88,7 @@ fn ends_with_iend(body: &[u8]) -> bool {
     let mut rest = body.get(8..).unwrap_or_default();
     while let [a, b, c, d, name @ ..] = rest {
         if name.starts_with(b"IEND") {
-            return true;
+            return name.len() >= 8; // with its checksum
         }
         let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
         rest = rest
@@ -95,6 +96,33 @@ fn ends_with_iend(body: &[u8]) -> bool {
             .unwrap_or_default();
     }
     false
+}
+
+/// Whether a GIF holds the whole of its first frame; asked only where decoding failed, for some
+/// encoders leave out the end.
+fn holds_first_frame(body: &[u8]) -> Option<()> {
+    let table = |flags: u8| match flags & 0x80 {
+        0 => 0,
+        _ => 3 << ((flags & 7) + 1),
+    };
+    let blocks_end = |mut at: usize| loop {
+        let length = *body.get(at)?;
+        at += 1 + usize::from(length);
+        if length == 0 {
+            return Some(at);
+        }
+    };
+    let mut at = 13 + table(*body.get(10)?);
+    loop {
+        match body.get(at)? {
+            0x21 => at = blocks_end(at + 2)?, // extension
+            0x2c => {
+                let local = table(*body.get(at + 9)?);
+                return blocks_end(at + 10 + local + 1).map(|_| ());
+            }
+            _ => return Some(()), // no block: broken, not cut
+        }
+    }
 }
 
 fn truncated(format: Format) -> DecodeError {
@@ -106,7 +134,8 @@ fn unsupported_color(color: ColorType) -> DecodeError {
 }
 
 fn meaning(format: Format, error: ImageError, body: &[u8]) -> DecodeError {
-    if ends_early(&error) || !is_complete(format, body) {
+    let cut = format == Format::Gif && holds_first_frame(body).is_none();
+    if cut || ends_early(&error) || !is_complete(format, body) {
         return truncated(format);
     }
     match error {
