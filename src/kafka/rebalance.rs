@@ -64,10 +64,13 @@ impl GroupCallbacks {
     /// Reads committed offsets and metadata, tells the ledger, and starts fetching there.
     fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &[i32]) {
         let committed = self.committed(consumer, partitions);
+        // One silence is enough: a hundred partitions must not wait for it a hundred times.
+        let mut answers = true;
         let mut list = TopicPartitionList::new();
         for &partition in partitions {
             let found = committed.get(&partition);
-            let found = found.and_then(|found| self.check(consumer, partition, found));
+            let found =
+                found.and_then(|found| self.check(consumer, partition, found, &mut answers));
             self.ledger.assign(
                 &self.topic,
                 partition,
@@ -174,9 +177,13 @@ impl GroupCallbacks {
         consumer: &BaseConsumer<Self>,
         partition: i32,
         found: &Position,
+        answers: &mut bool,
     ) -> Option<Position> {
         let topic = &*self.topic;
         let mut found = found.clone();
+        if !*answers {
+            return Some(found);
+        }
         match consumer.fetch_watermarks(topic, partition, WATERMARKS) {
             Ok((low, _)) if found.offset < low => {
                 tracing::error!(
@@ -203,7 +210,14 @@ impl GroupCallbacks {
                 return None;
             }
             Ok(_) => {}
-            Err(fault) => tracing::debug!(topic, partition, "no watermarks: {fault}"),
+            Err(fault) => {
+                *answers = false;
+                tracing::warn!(
+                    topic,
+                    partition,
+                    "no watermarks to check offsets with: {fault}"
+                );
+            }
         }
         Some(found)
     }

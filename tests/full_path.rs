@@ -1,0 +1,215 @@
+//! The whole path on a real Apache Kafka: URLs in, enriched captions and dead letters out.
+
+mod support;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::Value;
+use support::{apache_kafka::ApacheKafka, fake_models, relay, web::Web};
+use vila2::{
+    decode::{DecodeSettings, FileDecoder},
+    fetch::{FetchSettings, HttpFetcher},
+    kafka::{
+        Consumer, Gate, KafkaPublisher, KafkaSettings, Status, publish,
+        read::{Reader, Received, Start},
+    },
+    merge::SentenceMerger,
+    models::geometry,
+};
+use vila2_actors::{
+    config::ChainConfig,
+    ledger::Ledger,
+    pipeline::{Pipeline, PipelineHandle, Ports},
+};
+
+const IMAGES: usize = 200;
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+/// The service as the composition root builds it, with models that answer at once.
+struct Engine {
+    pipeline: PipelineHandle,
+    consumer: Consumer,
+    status: Arc<Status>,
+}
+
+impl Engine {
+    async fn start(settings: &KafkaSettings, web: &Web) -> Self {
+        let ledger = Arc::new(Ledger::new());
+        let gate = Arc::new(Gate::new(Arc::clone(&ledger)));
+        let status = Arc::new(Status::new(&settings.brokers));
+        let publisher =
+            KafkaPublisher::new(settings, Arc::clone(&gate), Arc::clone(&status)).unwrap();
+        let fetcher = HttpFetcher::new(&FetchSettings {
+            allow_addresses: vec![web.address()],
+            ..FetchSettings::default()
+        });
+        let config = ChainConfig::default();
+        let ports = Ports {
+            ledger: Arc::clone(&ledger),
+            fetcher: Arc::new(fetcher.unwrap()),
+            decoder: Arc::new(FileDecoder::new(DecodeSettings::default())),
+            merger: Arc::new(SentenceMerger),
+            publisher: Arc::new(publisher),
+            source: None,
+            generators: BTreeMap::from([(config.caption.engine.clone(), fake_models::generator())]),
+            text_reader: Some(fake_models::text_reader()),
+            relater: Some(geometry::load()),
+        };
+        let pipeline = Pipeline::start(config, ports).await.unwrap();
+        let intake = pipeline.intake();
+        let consumer =
+            Consumer::start(settings, intake, ledger, gate, Arc::clone(&status)).unwrap();
+        pipeline.set_source(consumer.source());
+        Self {
+            pipeline,
+            consumer,
+            status,
+        }
+    }
+
+    async fn stop(self) {
+        self.consumer.drain();
+        let drained = self.pipeline.drain(Duration::from_secs(20)).await;
+        assert_eq!(drained.left, 0, "in flight after the drain");
+        self.consumer.stop(Duration::from_secs(20)).await.unwrap();
+    }
+}
+
+/// Bare URLs, requests with an id and a trace, and requests that must be refused.
+fn feed(settings: &KafkaSettings, web: &Web) -> Vec<(&'static str, Option<String>)> {
+    let bad = vec![
+        ("fetch_status", Some(web.url("no-such-scene.jpg"))),
+        ("bad_request", Some("not a URL".to_owned())),
+        ("bad_request", None),
+        (
+            "blocked_address",
+            Some("http://10.0.0.1/secret.png".to_owned()),
+        ),
+        (
+            "unsupported_scheme",
+            Some("ftp://example.org/a.png".to_owned()),
+        ),
+    ];
+    let mut feeder = publish::Feeder::new(settings, &settings.topics.images).unwrap();
+    for (index, url) in web.urls().iter().enumerate() {
+        let key = format!("shard-{index}");
+        if index % 4 == 0 {
+            let value =
+                format!(r#"{{"url": "{url}", "id": "scene-{index}", "meta": {{"n": {index}}}}}"#);
+            let traceparent = format!("00-{TRACE}-00f067aa0ba902b7-01");
+            let headers = [("traceparent", traceparent.as_str())];
+            feeder
+                .send(Some(key.as_bytes()), Some(value.as_bytes()), &headers)
+                .unwrap();
+        } else {
+            feeder
+                .send(Some(key.as_bytes()), Some(url.as_bytes()), &[])
+                .unwrap();
+        }
+    }
+    for (_, value) in &bad {
+        let value = value.as_ref().map(String::as_bytes);
+        feeder.send(Some(b"bad"), value, &[]).unwrap();
+    }
+    feeder.finish(Duration::from_secs(30), |_| {}).unwrap();
+    bad
+}
+
+#[test]
+fn two_hundred_images_over_three_partitions_of_apache_kafka() {
+    let kafka = ApacheKafka::start();
+    let settings = relay::settings(&kafka.brokers(), "vila2");
+    let topics = &settings.topics;
+    kafka.create_topics(&[&topics.images, &topics.captions, &topics.dead], 3);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let web = runtime.block_on(Web::start(7, IMAGES as u64));
+    let bad = feed(&settings, &web);
+
+    let engine = runtime.block_on(Engine::start(&settings, &web));
+    relay::eventually("the group has committed the end", || {
+        relay::is_committed(&settings)
+    });
+    assert_eq!(engine.status.ready(), Ok(()));
+    runtime.block_on(engine.stop());
+
+    let captions = once_per_source(&read(&settings, &topics.captions));
+    assert_eq!(captions.len(), IMAGES);
+    let schema = schema("caption");
+    let mut urls = BTreeSet::new();
+    for received in &captions {
+        let record: Value = serde_json::from_slice(received.value.as_ref().unwrap()).unwrap();
+        assert!(
+            schema.is_valid(&record),
+            "{:?}",
+            schema.validate(&record).err()
+        );
+        let id = record["id"].as_str().unwrap();
+        assert_eq!(received.key.as_deref(), Some(id.as_bytes()));
+        assert_eq!(received.header("vila2-id"), Some(id));
+        assert_eq!(received.header("content-type"), Some("application/json"));
+        assert!(received.header("vila2-dedup").is_some());
+        if let Some(index) = id.strip_prefix("scene-") {
+            assert_eq!(record["meta"]["n"].to_string(), index);
+            assert_eq!(received.header("traceparent").unwrap()[3..35], *TRACE);
+        }
+        urls.insert(record["url"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(
+        urls,
+        web.urls().into_iter().collect(),
+        "every image has its caption"
+    );
+
+    let dead = once_per_source(&read(&settings, &topics.dead));
+    let found: BTreeSet<(String, Option<String>)> = dead.iter().map(reason_and_value).collect();
+    let expected = bad
+        .into_iter()
+        .map(|(reason, value)| (reason.to_owned(), value))
+        .collect();
+    assert_eq!(found, expected);
+}
+
+fn reason_and_value(received: &Received) -> (String, Option<String>) {
+    let value = received
+        .value
+        .as_ref()
+        .map(|value| String::from_utf8_lossy(value).into_owned());
+    assert_eq!(received.key.as_deref(), Some(&b"bad"[..]));
+    (received.header("vila2-reason").unwrap().to_owned(), value)
+}
+
+/// Everything in a topic.
+fn read(settings: &KafkaSettings, topic: &str) -> Vec<Received> {
+    let bounds = vila2::kafka::read::bounds(settings, topic).unwrap();
+    let count: i64 = bounds.values().map(|(first, end)| end - first).sum();
+    let mut all = Vec::new();
+    Reader::new(settings, topic, Start::Beginning)
+        .unwrap()
+        .read(Some(count as usize), Duration::from_secs(30), |received| {
+            all.push(received);
+            true
+        })
+        .unwrap();
+    all
+}
+
+/// Without the duplicates that at-least-once allows.
+fn once_per_source(all: &[Received]) -> Vec<Received> {
+    let mut seen = BTreeSet::new();
+    let first =
+        |received: &&Received| seen.insert(received.header("vila2-source").unwrap().to_owned());
+    all.iter().filter(first).cloned().collect()
+}
+
+fn schema(name: &str) -> jsonschema::Validator {
+    let path = format!(
+        "{}/config/schemas/{name}.schema.json",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let text = std::fs::read_to_string(path).unwrap();
+    jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap()
+}
