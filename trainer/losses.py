@@ -7,8 +7,9 @@ from torch.nn import functional as F
 from batches import Batch
 from tokenizer import COLORS, SHAPES, SIZES, build_tokenizer
 
-# Coordinates are numbers: a near miss is nearly right. Standard deviation and reach of the soft target, in bins.
-SOFT_BINS, REACH = 6.0, 15
+# Coordinates are numbers: a near miss is nearly right. The soft target's reach and its standard deviation, in bins:
+# wide at first, narrower in the second half of the training.
+REACH, SOFT_FIRST, SOFT_LAST = 15, 6.0, 2.5
 SHAPE_WEIGHT = 2.0
 
 
@@ -41,10 +42,11 @@ class TextLoss:
         self.first = tokenizer.convert_tokens_to_ids("000")
         self.shapes = torch.tensor([tokenizer.convert_tokens_to_ids(f" {s}") for s in SHAPES])
         self.offsets = torch.arange(-REACH, REACH + 1)
-        self.bell = torch.exp(-0.5 * (self.offsets / SOFT_BINS) ** 2)
 
-    def __call__(self, logits: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, dict]:
-        """logits f32 [T,V], wanted i64 [T] -> loss, and figures to watch."""
+    def __call__(self, logits: torch.Tensor, wanted: torch.Tensor, done: float) -> tuple[torch.Tensor, dict]:
+        """logits f32 [T,V], wanted i64 [T], the share of the training that is done -> loss, and figures to watch."""
+        narrow = min(1.0, max(0.0, (done - 0.45) / 0.4))
+        bell = torch.exp(-0.5 * (self.offsets / (SOFT_FIRST + narrow * (SOFT_LAST - SOFT_FIRST))) ** 2)
         log = logits.log_softmax(-1)
         number = (wanted >= self.first) & (wanted < self.first + 1000)
         words, heard = log[~number], wanted[~number]
@@ -52,7 +54,7 @@ class TextLoss:
         weight = torch.where(shape, SHAPE_WEIGHT, 1.0)
         plain = -(words.gather(1, heard[:, None])[:, 0] * weight).sum()
         bins = wanted[number][:, None] - self.first + self.offsets
-        soft = self.bell * ((bins >= 0) & (bins < 1000))
+        soft = bell * ((bins >= 0) & (bins < 1000))
         near = log[number].gather(1, bins.clamp(0, 999) + self.first)
         placed = -(near * soft / soft.sum(1, keepdim=True)).sum()
         said = words.detach().argmax(-1)

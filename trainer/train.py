@@ -121,14 +121,14 @@ def agree(weights: list, took: float) -> float:
     return flat[-1].item()
 
 
-def losses(run: Run, text_loss: TextLoss, batch, texts: bool) -> tuple[torch.Tensor, torch.Tensor, dict]:
+def losses(run: Run, text_loss: TextLoss, batch, texts: bool, done: float) -> tuple[torch.Tensor, torch.Tensor, dict]:
     """The text loss (0 without `texts`), the dense loss, and figures to watch."""
     patches = see(run.model, batch.pixels)
     dense, seen = run.dense(patches, batch)
     text, figures = torch.zeros(()), {}
     if texts:
         hidden = read(run.model, batch, run.model.model.connector(patches))
-        text, figures = text_loss(run.model.lm_head(hidden[batch.taught]), batch.next_ids[batch.taught])
+        text, figures = text_loss(run.model.lm_head(hidden[batch.taught]), batch.next_ids[batch.taught], done)
     return text, dense, {"text": text.item(), "dense": dense.item(), "seen": seen, **figures}
 
 
@@ -155,7 +155,7 @@ def main() -> None:
             order = shuffle.sample(range(len(scenes)), len(scenes))
         chosen, order = order[: args.batch][rank::world], order[args.batch:]
         texts = run.spent >= args.look_first * 60
-        text, dense, figures = losses(run, text_loss, packer.batch(chosen), texts)
+        text, dense, figures = losses(run, text_loss, packer.batch(chosen), texts, run.spent / (args.minutes * 60))
         (text + args.dense * dense).backward()
         waited = time.monotonic() - begun
         run.spent += agree(run.weights, time.monotonic() - begun + run.late)
