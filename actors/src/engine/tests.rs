@@ -77,7 +77,8 @@ struct Bench {
     engine: GenerateEngine,
     go: mpsc::Sender<()>,
     order: Arc<Mutex<Vec<u64>>>,
-    answers: (mpsc::Sender<(u64, bool)>, mpsc::Receiver<(u64, bool)>),
+    answer: mpsc::Sender<(u64, bool)>,
+    answers: mpsc::Receiver<(u64, bool)>,
 }
 
 fn bench() -> Bench {
@@ -98,12 +99,14 @@ fn bench() -> Bench {
         })
     };
     let (engine, _) = Engine::of_generator("bench", load, &chain);
+    let (answer, answers) = mpsc::channel();
     Bench {
         chain,
         engine,
         go,
         order,
-        answers: mpsc::channel(),
+        answer,
+        answers,
     }
 }
 
@@ -117,7 +120,7 @@ impl Bench {
         let Admission::New(epoch) = self.chain.ledger.admit(&record) else {
             panic!("{record} is not new");
         };
-        let answers = self.answers.0.clone();
+        let answers = self.answer.clone();
         let pixels = Bytes::copy_from_slice(&(number as u32).to_le_bytes()[..3]);
         self.engine.ask(Ask {
             question: Question {
@@ -148,7 +151,7 @@ impl Bench {
         let _ = self.go.send(());
         let patience = Duration::from_secs(60);
         let answers = (0..count)
-            .map(|_| self.answers.1.recv_timeout(patience).expect("an answer"))
+            .map(|_| self.answers.recv_timeout(patience).expect("an answer"))
             .collect();
         let order = self.order.lock().expect("not poisoned").clone();
         (answers, order)

@@ -144,7 +144,7 @@ async fn one_trace_per_image_from_the_producer_to_the_output() {
         .filter(|span| {
             span.links
                 .iter()
-                .any(|link| &link.span_context == &root.span_context)
+                .any(|link| link.span_context == root.span_context)
         })
         .filter_map(|span| {
             let mut attributes = span.attributes.iter();
