@@ -151,10 +151,10 @@ fn ends_early(error: &ImageError) -> bool {
         error => error.source(),
     };
     while let Some(cause) = at {
-        if let Some(error) = cause.downcast_ref::<io::Error>() {
-            if error.kind() == io::ErrorKind::UnexpectedEof {
-                return true;
-            }
+        if let Some(error) = cause.downcast_ref::<io::Error>()
+            && error.kind() == io::ErrorKind::UnexpectedEof
+        {
+            return true;
         }
         at = cause.source();
     }
