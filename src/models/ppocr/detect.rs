@@ -70,14 +70,10 @@ pub(super) fn detect(graph: &mut Graph, picture: &Bitmap) -> Result<Vec<Corners>
         height,
         values: answer.values,
     };
-    let scale = [
-        picture.width as f64 / width as f64,
-        picture.height as f64 / height as f64,
-    ];
     let mut quads: Vec<Corners> = map
         .rectangles()
         .iter()
-        .filter_map(|rectangle| placed(rectangle, scale, picture))
+        .filter_map(|rectangle| placed(rectangle, [width, height], picture))
         .collect();
     sort_for_reading(&mut quads);
     Ok(quads)
@@ -186,12 +182,13 @@ fn span(corners: &[Point; 4], y: f64) -> Option<(f64, f64)> {
 }
 
 /// A rectangle of the map as a quad of the picture; `None` where hardly anything is left of it.
-fn placed(rectangle: &Rectangle, scale: [f64; 2], picture: &Bitmap) -> Option<Corners> {
-    let ends = [picture.width as f64, picture.height as f64];
+fn placed(rectangle: &Rectangle, map: [usize; 2], picture: &Bitmap) -> Option<Corners> {
+    let ends = [picture.width as f32, picture.height as f32];
     let whole = rectangle.corners.map(|corner| {
+        // In single precision and in this order: many corners come to lie half-way between pixels.
         let on = |axis: usize| {
-            let at = (corner[axis] * scale[axis]).round_ties_even();
-            at.clamp(0.0, ends[axis]) as f32
+            let at = corner[axis] as f32 / map[axis] as f32 * ends[axis];
+            at.round_ties_even().clamp(0.0, ends[axis])
         };
         [on(0), on(1)]
     });
