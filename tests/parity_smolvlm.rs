@@ -12,6 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use vila2::models::{ModelSettings, Runtime, SmolVlm, SmolVlmFolder, smolvlm::Preprocess};
 use vila2_actors::{
+    error::ModelError,
     image::Image,
     ports::{Generator, Prompt, RequestId},
 };
@@ -228,4 +229,69 @@ fn joined_at_staggered_steps_every_text_is_the_references_token_for_token() {
 fn admitted_as_slots_fall_free_every_text_is_the_references_token_for_token() {
     let joins = assert_all_equal(&Suite::shipped(), 5, 1);
     assert!(joins > 20, "{joins} joins");
+}
+
+#[test]
+fn an_image_is_encoded_once_for_all_its_prompts() {
+    let suite = Suite::shipped();
+    let questions = suite.questions();
+    let mut model = suite.load();
+    let (answers, _) = ask(&mut model, &questions[..8], 8, 1);
+    assert_eq!(answers.len(), 8);
+    assert_eq!(model.encoded(), 4, "four images, two prompts each");
+}
+
+#[test]
+fn a_cancelled_request_frees_its_slot_and_changes_no_other_text() {
+    let suite = Suite::shipped();
+    let questions = suite.questions();
+    let mut model = suite.load();
+    let slots = model.free_slots();
+    for (at, question) in questions[..4].iter().enumerate() {
+        let request = RequestId(at as u64);
+        model
+            .admit(request, Arc::clone(question.image), &question.prompt)
+            .expect("admitted");
+    }
+    let mut answers = HashMap::new();
+    let mut step = |model: &mut SmolVlm| {
+        for ended in model.step_tokens().expect("a step") {
+            let ended = ended.expect("an answer");
+            answers.insert(ended.request.0, ended.tokens);
+        }
+        answers.clone()
+    };
+    for _ in 0..3 {
+        step(&mut model);
+    }
+    assert_eq!(model.free_slots(), slots - 4);
+    model.cancel(RequestId(1));
+    assert_eq!(model.free_slots(), slots - 3);
+    while model.free_slots() < slots {
+        step(&mut model);
+    }
+    let mut answers = step(&mut model);
+    assert!(!answers.contains_key(&1));
+    let ids = questions[1].answer["generated_ids"]
+        .as_array()
+        .expect("ids");
+    let golden = ids.iter().map(|id| id.as_u64().expect("an id") as u32);
+    answers.insert(1, golden.collect());
+    let differences = differences(&questions[..4], &answers);
+    assert!(differences.is_empty(), "{differences:#?}");
+}
+
+#[test]
+fn a_prompt_that_holds_the_image_word_is_refused_and_the_others_go_on() {
+    let suite = Suite::shipped();
+    let questions = suite.questions();
+    let mut model = suite.load();
+    let prompt = Prompt {
+        text: "What is <image>?".into(),
+        ..questions[0].prompt.clone()
+    };
+    let refused = model.admit(RequestId(9), Arc::clone(questions[0].image), &prompt);
+    assert!(matches!(refused, Err(ModelError::Input(_))), "{refused:?}");
+    let (answers, _) = ask(&mut model, &questions[..1], 1, 1);
+    assert!(differences(&questions[..1], &answers).is_empty());
 }

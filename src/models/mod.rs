@@ -65,7 +65,9 @@ impl ModelSettings {
         }
     }
 
-    pub(crate) fn session(&self) -> SessionSettings {
+    /// How its sessions are built.
+    #[must_use]
+    pub fn session(&self) -> SessionSettings {
         SessionSettings {
             library: self.library.clone(),
             providers: self.providers.clone(),
@@ -129,4 +131,41 @@ pub fn load_generator(settings: &ModelSettings) -> Result<Load<dyn Generator>, L
         path: settings.path.clone(),
         model_type,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(config: &str) -> String {
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        std::fs::write(dir.path().join("config.json"), config).expect("a file");
+        let settings = ModelSettings::new("eyes", dir.path());
+        match load_generator(&settings) {
+            Ok(_) => panic!("a folder with nothing in it was taken"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn an_architecture_without_an_adapter_is_refused_with_the_accepted_ones() {
+        let message = refused(r#"{"model_type": "bert"}"#);
+        assert!(message.contains("models.eyes"), "{message}");
+        assert!(message.contains("`bert`"), "{message}");
+        assert!(message.contains("smolvlm, idefics3"), "{message}");
+    }
+
+    #[test]
+    fn a_folder_with_faults_is_refused_with_all_of_them() {
+        let message = refused(r#"{"model_type": "smolvlm"}"#);
+        for missing in [
+            "tokenizer.json",
+            "preprocessor_config.json",
+            "onnx/vision_encoder.onnx",
+            "onnx/embed_tokens.onnx",
+            "onnx/decoder_model_merged.onnx",
+        ] {
+            assert!(message.contains(missing), "{message}");
+        }
+    }
 }

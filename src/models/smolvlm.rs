@@ -27,7 +27,7 @@ use vila2_actors::{
 use super::{
     ModelSettings,
     generation::{Batch, Decoder, Embedder, Ended, Prepared, Rules, batch::Figures, check},
-    hub::{Fault, FolderError, HubFolder},
+    hub::{Fault, FolderError, Graph, HubFolder},
     session::open_session,
 };
 use features::{FeatureCache, Features};
@@ -114,6 +114,40 @@ impl SmolVlmFolder {
             _ => Err(FolderError::new(&settings.path, faults)),
         }
     }
+
+    /// One of [`GRAPHS`].
+    #[must_use]
+    pub fn graph(&self, name: &str) -> Option<&Graph> {
+        self.hub.graphs.get(name)
+    }
+
+    /// What ends and penalises a text.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The id whose embeddings give way to image features.
+    #[must_use]
+    pub fn image_token(&self) -> u32 {
+        self.image_token
+    }
+
+    /// The tiles of an image.
+    #[must_use]
+    pub fn tiles(&self, image: &Image) -> Tiles {
+        self.preprocess.tiles(image)
+    }
+
+    /// The ids of a question about an image.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`].
+    pub fn ids(&self, image: &Image, question: &str) -> Result<Arc<[u32]>, ModelError> {
+        let (rows, columns) = self.preprocess.grid(image.width, image.height);
+        self.prompt
+            .ids(&self.hub.tokenizer, question, rows, columns)
+    }
 }
 
 /// A request whose image has not been looked at yet.
@@ -135,6 +169,7 @@ pub struct SmolVlm {
     features: FeatureCache,
     waiting: Vec<Waiting>,
     max_running: usize,
+    encoded: u64,
 }
 
 impl SmolVlm {
@@ -146,9 +181,7 @@ impl SmolVlm {
         let folder = folder.clone();
         let session = |name: &str| {
             let graph = folder
-                .hub
-                .graphs
-                .get(name)
+                .graph(name)
                 .expect("bug: a folder opened without one of its graphs");
             open_session(&graph.path, &settings.session())
                 .map(|session| (session, graph))
@@ -179,6 +212,7 @@ impl SmolVlm {
             features: FeatureCache::default(),
             waiting: Vec::new(),
             max_running: settings.max_running.max(1),
+            encoded: 0,
         })
     }
 
@@ -186,6 +220,12 @@ impl SmolVlm {
     #[must_use]
     pub fn figures(&self) -> Figures {
         self.batch.figures()
+    }
+
+    /// How many pictures went through the vision encoder so far.
+    #[must_use]
+    pub fn encoded(&self) -> u64 {
+        self.encoded
     }
 
     /// [`Generator::step`], with token ids instead of text.
@@ -217,9 +257,10 @@ impl SmolVlm {
         }
         let tiles: Vec<Tiles> = missing
             .iter()
-            .map(|image| self.folder.preprocess.tiles(image))
+            .map(|image| self.folder.tiles(image))
             .collect();
         for (image, features) in missing.iter().zip(self.vision.run(&tiles)?) {
+            self.encoded += 1;
             self.features.insert(image, features);
         }
         let mut refused = Vec::new();
@@ -296,12 +337,7 @@ impl Generator for SmolVlm {
         image: Arc<Image>,
         prompt: &Prompt,
     ) -> Result<(), ModelError> {
-        let (rows, columns) = self.folder.preprocess.grid(image.width, image.height);
-        let hub = &self.folder.hub;
-        let ids = self
-            .folder
-            .prompt
-            .ids(&hub.tokenizer, &prompt.text, rows, columns)?;
+        let ids = self.folder.ids(&image, &prompt.text)?;
         self.waiting.push(Waiting {
             request,
             image,
