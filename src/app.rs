@@ -1,14 +1,134 @@
-//! The composition root: the one file where the outside's parts meet the chain.
+//! The composition root: the one place where Kafka, models, fetching, decoding and merging meet
+//! the chain. [`service`] reads from and writes to Kafka, [`local`] answers in process.
 
-use std::path::PathBuf;
+pub mod local;
+mod models;
+pub mod service;
+mod settings;
 
-use crate::config::{Config, Faults, Layers};
+use std::sync::Arc;
 
-/// Finds what the configuration needs besides itself: model folders, and ONNX Runtime, whose path
-/// is returned. Nothing is opened and nothing is reached over the network.
+use vila2_actors::{
+    ledger::Ledger,
+    pipeline::{Ports, StartError},
+    ports::{Fetcher, Publisher},
+};
+
+use crate::{
+    config::{Config, Fault, Faults, Layers, Origin},
+    decode::FileDecoder,
+    fetch::HttpFetcher,
+    kafka,
+    merge::SentenceMerger,
+};
+
+pub use settings::kafka as kafka_settings;
+
+use models::Models;
+
+/// Why the chain cannot be started, or had to be given up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Settings, model folders or ONNX Runtime: nothing was joined, nothing was read.
+    #[error(transparent)]
+    Config(#[from] Faults),
+    /// Kafka.
+    #[error(transparent)]
+    Kafka(#[from] kafka::Error),
+    /// The page for metrics and probes.
+    #[error("http.listen: cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The chain gave up: its restarts, or the run of failures it tolerates, are spent.
+    #[error("gave up: {0}")]
+    GaveUp(String),
+    /// A signal came before the end.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Checks what settings alone cannot tell: model folders, ONNX Runtime, librdkafka's properties,
+/// addresses. Loads no graph and reaches for nothing over the network.
 ///
 /// # Errors
 /// Every fault at once.
-pub fn check(config: &Config, layers: &Layers) -> Result<PathBuf, Faults> {
-    config.check_files(layers)
+pub fn check(config: &Config, layers: &Layers) -> Result<(), Faults> {
+    let mut faults = Vec::new();
+    let fault = |key: &str, problem: String| Fault {
+        origin: layers.origin(key),
+        key: key.to_owned(),
+        problem,
+        accepted: String::new(),
+    };
+    match kafka::check_options(&settings::kafka(config)) {
+        Err(kafka::Error::Options(found)) => {
+            faults.extend(found.into_iter().map(|text| fault("kafka.options", text)));
+        }
+        Err(other) => faults.push(fault("kafka", other.to_string())),
+        Ok(()) => {}
+    }
+    if let Err(Faults(found)) = fetcher(config, layers) {
+        faults.extend(found);
+    }
+    if let Err(Faults(found)) = models::load(config, layers) {
+        faults.extend(found);
+    }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(Faults(faults))
+    }
+}
+
+/// The fetcher as configured.
+fn fetcher(config: &Config, layers: &Layers) -> Result<HttpFetcher, Faults> {
+    HttpFetcher::new(&settings::fetch(config)).map_err(|found| {
+        Faults(
+            found
+                .into_iter()
+                .map(|fault| Fault {
+                    key: fault.key.to_owned(),
+                    problem: format!("{:?}: {}", fault.value, fault.problem),
+                    accepted: fault.accepted.to_owned(),
+                    origin: layers.origin(fault.key),
+                })
+                .collect(),
+        )
+    })
+}
+
+/// Everything the chain is built on, but for its input.
+fn ports(
+    models: Models,
+    ledger: Arc<Ledger>,
+    fetcher: Arc<dyn Fetcher>,
+    decoder: FileDecoder,
+    publisher: Arc<dyn Publisher>,
+) -> Ports {
+    Ports {
+        ledger,
+        fetcher,
+        decoder: Arc::new(decoder),
+        merger: Arc::new(SentenceMerger),
+        publisher,
+        source: None,
+        generators: models.generators,
+        text_reader: models.text_reader,
+        relater: models.relater,
+    }
+}
+
+/// What keeps the chain from starting, as faults of the configuration: the models' own words.
+fn start_faults(error: StartError) -> Faults {
+    let faults = error.faults.into_iter().map(|problem| Fault {
+        key: "models".to_owned(),
+        problem,
+        accepted: String::new(),
+        origin: Origin::Default,
+    });
+    Faults(faults.collect())
 }

@@ -13,7 +13,7 @@ mod show;
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use fault::{Fault, Faults, Origin};
-pub use files::{locate, onnxruntime_library};
+pub use files::locate;
 pub use layers::{DEFAULT, Layers, Sources};
 pub use show::{Shown, shown};
 
@@ -112,6 +112,8 @@ pub struct Model {
     pub path: PathBuf,
     /// Execution providers in order of preference.
     pub providers: Vec<String>,
+    /// Variant of the graphs, for example `fp16`; `None`: full precision, else the first there is.
+    pub variant: Option<String>,
 }
 
 /// `[stages]`.
@@ -192,7 +194,7 @@ pub struct Limits {
 /// `[runtime]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runtime {
-    /// The library as configured; `None`: look for it (see [`onnxruntime_library`]).
+    /// The library as configured; `None`: look for it.
     pub onnxruntime: Option<PathBuf>,
     /// Threads of one model's operators; 0: one per core.
     pub threads: usize,

@@ -2,16 +2,26 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 130 interrupted.
 
+mod caption;
 mod config;
+mod demo;
 mod output;
+mod progress;
+mod publish;
+mod run;
+mod scenes;
+mod tail;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
+use tokio::runtime::Runtime;
 
 use crate::{
-    config::{Config, Faults, Layers, LogFormat},
-    shutdown::INTERRUPTED,
+    app,
+    config::{Config, Faults, Layers, LogFormat, Origin},
+    demo as demo_run, kafka,
+    shutdown::{INTERRUPTED, Shutdown},
     telemetry::{self, Lines, TelemetryError},
 };
 
@@ -38,6 +48,19 @@ struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the service: images from Kafka, captions to Kafka
+    Run(run::Arguments),
+    /// Show the whole path on this machine: own pictures, own web server, own broker
+    Demo(demo::Arguments),
+    /// Put URLs or requests into the input topic
+    Publish(publish::Arguments),
+    /// Follow the output, the dead letters or the input
+    Tail(tail::Arguments),
+    /// Caption images in process, without Kafka
+    Caption(caption::Arguments),
+    /// Draw pictures with exact truth, and score captions against it
+    #[command(subcommand)]
+    Scenes(scenes::Command),
     /// Check the configuration, or show what is in effect
     #[command(subcommand)]
     Config(config::Command),
@@ -80,11 +103,54 @@ impl From<TelemetryError> for Failure {
     }
 }
 
+impl From<kafka::Error> for Failure {
+    fn from(error: kafka::Error) -> Self {
+        match error {
+            kafka::Error::Options(_) => Self::Usage(error.to_string()),
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<app::Error> for Failure {
+    fn from(error: app::Error) -> Self {
+        match error {
+            app::Error::Config(faults) => Self::Config(faults),
+            app::Error::Kafka(error) => error.into(),
+            app::Error::Listen { .. } => Self::Usage(error.to_string()),
+            app::Error::GaveUp(_) => Self::Failed(error.to_string()),
+            app::Error::Interrupted => Self::Interrupted,
+        }
+    }
+}
+
+impl From<demo_run::Error> for Failure {
+    fn from(error: demo_run::Error) -> Self {
+        match error {
+            demo_run::Error::App(error) => error.into(),
+            demo_run::Error::Kafka(error) => error.into(),
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
 /// Runs the command of the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
     let Cli { common, command } = Cli::parse();
     let result = match command {
+        Command::Run(arguments) => run::run(&common, &arguments),
+        Command::Demo(arguments) => demo::run(&common, arguments),
+        Command::Publish(arguments) => publish::run(&common, arguments),
+        Command::Tail(arguments) => tail::run(&common, arguments),
+        Command::Caption(arguments) => caption::run(&common, &arguments),
+        Command::Scenes(command) => scenes::run(command),
         Command::Config(command) => config::run(&common, &command),
     };
     let Err(failure) = result else {
@@ -99,17 +165,56 @@ pub fn main() -> ExitCode {
 }
 
 impl Common {
-    /// The checked configuration and its layers; logs are on from here.
+    /// The checked configuration and its layers; logs are on from here, faults and warnings only
+    /// unless asked for: a person wants the result.
     fn load(&self) -> Result<(Config, Layers), Failure> {
+        self.load_with("warn")
+    }
+
+    /// The same for the service, whose log is its voice.
+    fn load_for_service(&self) -> Result<(Config, Layers), Failure> {
+        self.load_with("info")
+    }
+
+    fn load_with(&self, default_filter: &str) -> Result<(Config, Layers), Failure> {
         let sources = Config::sources(self.config.clone(), self.set.clone());
         let (config, layers) = Config::load(&sources)?;
         let lines = match config.log.format {
             LogFormat::Human => Lines::Human,
             LogFormat::Json => Lines::Json,
         };
-        telemetry::start_logs(lines, &config.log.filter)?;
+        let filter = match layers.origin("log.filter") {
+            Origin::Default => default_filter,
+            _ => &config.log.filter,
+        };
+        telemetry::start_logs(lines, filter)?;
         Ok((config, layers))
     }
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::from)
+}
+
+/// Runs blocking work that a signal may leave where it is.
+fn interruptible(
+    work: impl FnOnce() -> Result<(), Failure> + Send + 'static,
+) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    let result = runtime.block_on(async {
+        let mut shutdown = Shutdown::listen()?;
+        tokio::select! {
+            done = tokio::task::spawn_blocking(work) => {
+                done.unwrap_or_else(|error| Err(Failure::Failed(error.to_string())))
+            }
+            _ = shutdown.requested() => Err(Failure::Interrupted),
+        }
+    });
+    runtime.shutdown_background();
+    result
 }
 
 #[cfg(test)]

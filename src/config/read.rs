@@ -236,7 +236,18 @@ fn model(_name: &str, section: &Section<'_>) -> Model {
     if section.is_empty_list("providers") {
         section.fault("providers", "is empty", accepted);
     }
+    let variants = "fp16, int8, uint8, quantized, q4, q4f16, bnb4";
+    let variant = section.has("variant").then(|| {
+        section.text("variant", variants, |text| {
+            if variants.split(", ").any(|known| known == text) {
+                Ok(())
+            } else {
+                Err(format!("{text:?} is not known"))
+            }
+        })
+    });
     Model {
+        variant,
         path: locate(Path::new(&section.text("path", "a folder", not_empty))),
         providers,
     }

@@ -257,6 +257,12 @@ impl<'a> Section<'a> {
         self.asked.borrow_mut().insert(key.to_owned());
     }
 
+    /// Whether a key that may be left out is there.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.seen(key);
+        self.table.contains_key(key)
+    }
+
     /// Whether a list is there and has no members.
     pub(super) fn is_empty_list(&self, key: &str) -> bool {
         matches!(self.table.get(key), Some(Value::Array(values)) if values.is_empty())

@@ -228,10 +228,14 @@ fn every_documented_key_is_read_and_every_read_key_is_documented() {
 }
 
 #[test]
-fn the_library_is_taken_from_the_named_place_only() {
-    let missing = Path::new("/nowhere/libonnxruntime.so");
-    let error = onnxruntime_library(Some(missing), None).expect_err("no file there");
-    assert!(error.contains("runtime.onnxruntime"), "{error}");
-    let error = onnxruntime_library(None, Some(missing)).expect_err("no file there");
-    assert!(error.contains("ORT_DYLIB_PATH"), "{error}");
+fn a_model_folder_that_is_missing_is_a_fault_unless_its_stage_is_off() {
+    let missing = ["models.ppocr.path=/nowhere", "models.scenes.path=src"];
+    let (config, layers) = Config::load(&sources(None, &[], &missing)).expect("good settings");
+    let Faults(found) = config.check_folders(&layers).expect_err("no such folder");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].key, "models.ppocr.path");
+
+    let off = [missing[0], missing[1], "stages.read_text.mode=off"];
+    let (config, layers) = Config::load(&sources(None, &[], &off)).expect("good settings");
+    assert!(config.check_folders(&layers).is_ok());
 }

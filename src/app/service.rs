@@ -1,0 +1,270 @@
+//! The chain between two ends of Kafka: what `run` and the demo are.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use vila2_actors::{
+    engine::EngineStats,
+    ledger::Ledger,
+    pipeline::{Drained, Pipeline, PipelineHandle},
+};
+
+use super::{Error, check, fetcher, models, ports, settings, start_faults};
+use crate::{
+    config::{Config, Layers},
+    decode::FileDecoder,
+    health::{Check, Page, Probes},
+    kafka::{
+        Consumer, Gate, KafkaPublisher, KafkaSettings, Status,
+        read::{bounds, committed_offsets, is_settled},
+    },
+    shutdown::{Shutdown, Signal},
+};
+
+/// How much longer than its bound a record may stay before the process counts as wedged: the
+/// chain itself dead-letters it at the bound.
+const GRACE: Duration = Duration::from_secs(60);
+/// How long the last confirmations and the leaving of the group may take.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// How often the group's position is compared with the topic's end.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often an unreachable broker is asked for the topic's end.
+const ASK_EVERY: Duration = Duration::from_secs(10);
+
+/// A running service.
+pub struct Service {
+    pipeline: PipelineHandle,
+    consumer: Consumer,
+    publisher: KafkaPublisher,
+    kafka: KafkaSettings,
+    status: Arc<Status>,
+    page: Option<Page>,
+    /// Age at which the oldest record, or a model call, means that the process is wedged.
+    wedged_after: Duration,
+    drain: Duration,
+}
+
+/// How a service came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// A signal asked for it.
+    Signal(Signal),
+    /// The topic's end, as it was at the start, is settled.
+    TopicEnd,
+}
+
+/// What the probes look at once it is there.
+type Parts = Arc<OnceLock<(PipelineHandle, Arc<Status>)>>;
+
+impl Service {
+    /// Checks everything, loads every model, then joins the group.
+    ///
+    /// # Errors
+    /// Every fault, before the group is joined; an unreachable broker is none.
+    pub async fn start(
+        config: &Config,
+        layers: &Layers,
+        metrics: Option<PrometheusHandle>,
+    ) -> Result<Self, Error> {
+        check(config, layers)?;
+        let wedged_after = config.limits.record + GRACE;
+        let parts = Parts::default();
+        let page = match (config.http, metrics) {
+            (Some(listen), Some(metrics)) => {
+                Some(serve(listen, metrics, probes(&parts, wedged_after)).await?)
+            }
+            _ => None,
+        };
+
+        let kafka = settings::kafka(config);
+        let ledger = Arc::new(Ledger::new());
+        let gate = Arc::new(Gate::new(Arc::clone(&ledger)));
+        let status = Arc::new(Status::new(&kafka.brokers));
+        let publisher = KafkaPublisher::new(&kafka, Arc::clone(&gate), Arc::clone(&status))?;
+        let fetcher = Arc::new(fetcher(config, layers)?);
+        let ports = ports(
+            models::load(config, layers)?,
+            Arc::clone(&ledger),
+            fetcher,
+            FileDecoder::new(settings::decode(config)),
+            Arc::new(publisher.clone()),
+        );
+        let pipeline = Pipeline::start(settings::chain(config), ports)
+            .await
+            .map_err(start_faults)?;
+        let consumer =
+            Consumer::start(&kafka, pipeline.intake(), ledger, gate, Arc::clone(&status))?;
+        pipeline.set_source(consumer.source());
+        // Set once, here.
+        let _ = parts.set((pipeline.clone(), Arc::clone(&status)));
+        Ok(Self {
+            pipeline,
+            consumer,
+            publisher,
+            kafka,
+            status,
+            page,
+            wedged_after,
+            drain: config.limits.drain,
+        })
+    }
+
+    /// Where metrics and probes are served.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.page.as_ref().map(Page::address)
+    }
+
+    /// What consumer and producer know of the cluster.
+    #[must_use]
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// What each engine did so far.
+    #[must_use]
+    pub fn engines(&self) -> Vec<EngineStats> {
+        self.pipeline.engines()
+    }
+
+    /// Records in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.pipeline.in_flight()
+    }
+
+    /// Works until a signal comes, or, with `until_end`, until everything that is in the topic at
+    /// the start is settled and committed. [`Service::stop`] is to be called in any case.
+    ///
+    /// # Errors
+    /// [`Error::GaveUp`].
+    pub async fn work(&self, shutdown: &mut Shutdown, until_end: bool) -> Result<Ended, Error> {
+        let end = async {
+            if until_end {
+                self.topic_end().await
+            } else {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            signal = shutdown.requested() => Ok(Ended::Signal(signal)),
+            () = end => Ok(Ended::TopicEnd),
+            reason = self.failed() => Err(Error::GaveUp(reason)),
+        }
+    }
+
+    /// Ends with the reason when the service cannot go on.
+    pub async fn failed(&self) -> String {
+        let wedged = async {
+            loop {
+                tokio::time::sleep(GRACE / 12).await;
+                if !self.pipeline.is_live(self.wedged_after) {
+                    return format!(
+                        "a record or a model call is older than {:?}",
+                        self.wedged_after
+                    );
+                }
+                if self.consumer.has_ended() {
+                    return "the consumer's thread ended".to_owned();
+                }
+            }
+        };
+        tokio::select! {
+            reason = self.pipeline.failed() => reason,
+            reason = wedged => reason,
+        }
+    }
+
+    /// Stops the intake, waits within `limits.drain_ms` until every record is settled, commits and
+    /// leaves the group.
+    pub async fn stop(self) -> Drained {
+        self.consumer.drain();
+        let drained = self.pipeline.drain(self.drain).await;
+        if drained.left > 0 {
+            tracing::warn!(
+                left = drained.left,
+                "not all records were settled in time; they will be read again"
+            );
+        }
+        if let Err(open) = self.publisher.flush(GOODBYE).await {
+            tracing::warn!(open, "writes without a confirmation");
+        }
+        if let Err(error) = self.consumer.stop(GOODBYE).await {
+            tracing::warn!("{error}");
+        }
+        drained
+    }
+
+    async fn topic_end(&self) {
+        let ends = loop {
+            let kafka = self.kafka.clone();
+            match blocking(move || bounds(&kafka, &kafka.topics.images)).await {
+                Ok(ends) => break ends,
+                Err(error) => tracing::warn!("{error}; asking again"),
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        };
+        let mut settled = is_settled(&ends, &BTreeMap::new());
+        while !settled {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if self.pipeline.in_flight() > 0 {
+                continue;
+            }
+            let kafka = self.kafka.clone();
+            match blocking(move || committed_offsets(&kafka, &kafka.topics.images)).await {
+                Ok(committed) => settled = is_settled(&ends, &committed),
+                Err(error) => tracing::warn!("{error}; asking again"),
+            }
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    ask: impl FnOnce() -> Result<T, crate::kafka::Error> + Send + 'static,
+) -> Result<T, crate::kafka::Error> {
+    match tokio::task::spawn_blocking(ask).await {
+        Ok(answer) => answer,
+        Err(error) => Err(crate::kafka::Error::Broker(error.to_string())),
+    }
+}
+
+async fn serve(
+    address: SocketAddr,
+    metrics: PrometheusHandle,
+    probes: Probes,
+) -> Result<Page, Error> {
+    Page::serve(address, metrics, probes)
+        .await
+        .map_err(|source| Error::Listen { address, source })
+}
+
+fn probes(parts: &Parts, wedged_after: Duration) -> Probes {
+    let (live, ready) = (Arc::clone(parts), Arc::clone(parts));
+    Probes {
+        live: Arc::new(move || {
+            let alive = (live.get()).is_none_or(|(pipeline, _)| pipeline.is_live(wedged_after));
+            vec![Check::new("chain", alive, || {
+                format!("a record or a model call is older than {wedged_after:?}")
+            })]
+        }),
+        ready: Arc::new(move || {
+            let loaded = ready.get();
+            let kafka = loaded.map_or(Ok(()), |(_, status)| status.ready());
+            vec![
+                Check::new("models", loaded.is_some(), || "loading".to_owned()),
+                Check {
+                    name: "kafka",
+                    fault: match loaded {
+                        Some(_) => kafka.err(),
+                        None => Some("not joined yet".to_owned()),
+                    },
+                },
+            ]
+        }),
+    }
+}

@@ -1,0 +1,137 @@
+//! The configuration in the words of each part.
+
+use std::time::Duration;
+
+use vila2_actors::config::{
+    CaptionConfig, ChainConfig, FetchConfig, GroundConfig, Limits, Mode as ChainMode,
+    SpecialistConfig, Tolerance,
+};
+
+use crate::{
+    config::{Config, Mode, Specialist},
+    decode::DecodeSettings,
+    fetch::FetchSettings,
+    kafka::{KafkaSettings, Topics},
+    models::{ModelSettings, Provider, SessionSettings, ppocr::ReaderSettings},
+};
+
+/// How often positions are committed.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+
+/// The settings of every Kafka client.
+#[must_use]
+pub fn kafka(config: &Config) -> KafkaSettings {
+    let topics = &config.kafka.topics;
+    KafkaSettings {
+        brokers: config.kafka.brokers.clone(),
+        group: config.kafka.group.clone(),
+        topics: Topics {
+            images: topics.images.clone(),
+            captions: topics.captions.clone(),
+            dead: topics.dead.clone(),
+        },
+        options: config.kafka.options.iter().cloned().collect(),
+        commit_every: COMMIT_EVERY,
+    }
+}
+
+pub(super) fn fetch(config: &Config) -> FetchSettings {
+    let fetch = &config.fetch;
+    FetchSettings {
+        timeout: fetch.timeout,
+        max_bytes: fetch.max_bytes,
+        user_agent: fetch.user_agent.clone(),
+        allow_addresses: fetch.allow_addresses.clone(),
+        file_roots: fetch.file_roots.clone(),
+        respect_opt_out: fetch.respect_opt_out,
+        opt_out_directives: fetch.opt_out_directives.clone(),
+    }
+}
+
+pub(super) fn decode(config: &Config) -> DecodeSettings {
+    DecodeSettings {
+        max_pixels: config.decode.max_pixels,
+        max_side: config.decode.max_side,
+    }
+}
+
+/// The settings of one of `[models]` that reads text; `name` was checked.
+pub(super) fn reader(config: &Config, name: &str) -> ReaderSettings {
+    let model = model(config, name);
+    ReaderSettings {
+        name: model.name,
+        folder: model.path,
+        session: SessionSettings {
+            library: model.library,
+            providers: model.providers,
+            threads: model.threads,
+            arena: true,
+        },
+    }
+}
+
+/// The settings of one of `[models]` that generates; `name` was checked.
+pub(super) fn model(config: &Config, name: &str) -> ModelSettings {
+    let model = &config.models[name];
+    ModelSettings {
+        providers: model
+            .providers
+            .iter()
+            .map(|word| {
+                word.parse::<Provider>()
+                    .expect("bug: providers were checked")
+            })
+            .collect(),
+        library: config.runtime.onnxruntime.clone(),
+        threads: (config.runtime.threads > 0).then_some(config.runtime.threads),
+        max_running: config.limits.sequences,
+        variant: model.variant.clone(),
+        ..ModelSettings::new(name, &model.path)
+    }
+}
+
+/// What the chain is told.
+pub(super) fn chain(config: &Config) -> ChainConfig {
+    let stages = &config.stages;
+    ChainConfig {
+        limits: Limits {
+            records: config.limits.records,
+            image_bytes: config.limits.image_bytes,
+            record: config.limits.record,
+            drain: config.limits.drain,
+            decoders: config.decode.parallel,
+        },
+        fetch: FetchConfig {
+            retries: config.fetch.retries,
+            ..FetchConfig::default()
+        },
+        caption: CaptionConfig {
+            engine: stages.caption.model.clone(),
+            prompts: (stages.caption.prompts.iter())
+                .map(|prompt| prompt.as_str().into())
+                .collect(),
+            max_tokens: stages.caption.max_tokens,
+        },
+        ground: GroundConfig {
+            engine: stages.ground.specialist.model.clone(),
+            prompt: stages.ground.prompt.as_str().into(),
+            max_tokens: stages.ground.max_tokens,
+            specialist: specialist(&stages.ground.specialist),
+        },
+        relate: specialist(&stages.relate),
+        read_text: specialist(&stages.read_text),
+        attempts: config.delivery.attempts,
+        tolerance: Tolerance::default(),
+    }
+}
+
+fn specialist(specialist: &Specialist) -> SpecialistConfig {
+    SpecialistConfig {
+        mode: match specialist.mode {
+            Mode::Required => ChainMode::Required,
+            Mode::Optional => ChainMode::Optional,
+            Mode::Off => ChainMode::Off,
+        },
+        timeout: specialist.timeout,
+    }
+}

@@ -1,0 +1,106 @@
+//! `vila2 tail`: what is in the topics, for people or as JSON lines.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use vila2_actors::annotation::{EnrichedCaption, Status};
+
+use super::{Common, Failure, interruptible, output};
+use crate::{
+    app::kafka_settings,
+    demo::record_json,
+    kafka::read::{Reader, Received, Start},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Which topic
+    #[arg(long, value_enum, default_value_t = Which::Captions)]
+    topic: Which,
+    /// From the oldest record, not from now on
+    #[arg(long)]
+    from_beginning: bool,
+    /// Stop after so many records
+    #[arg(long, value_name = "N")]
+    count: Option<usize>,
+    /// Stop when no record came for so long
+    #[arg(long, value_name = "M")]
+    idle_ms: Option<u64>,
+    /// JSON lines: captions as they are, others as key, value and headers
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Which {
+    Captions,
+    Dead,
+    Images,
+}
+
+pub(super) fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
+    let (config, _) = common.load()?;
+    let settings = kafka_settings(&config);
+    interruptible(move || {
+        let topic = match arguments.topic {
+            Which::Captions => &settings.topics.captions,
+            Which::Dead => &settings.topics.dead,
+            Which::Images => &settings.topics.images,
+        };
+        let start = if arguments.from_beginning {
+            Start::Beginning
+        } else {
+            Start::End
+        };
+        let reader = Reader::new(&settings, topic, start)?;
+        let idle = arguments.idle_ms.map(Duration::from_millis);
+        let mut left = arguments.count.unwrap_or(usize::MAX);
+        while left > 0 {
+            match reader.next(idle.unwrap_or(Duration::from_secs(3600)))? {
+                Some(received) => print(&received, &arguments)?,
+                None if idle.is_some() => break,
+                None => continue,
+            }
+            left -= 1;
+        }
+        Ok(())
+    })
+}
+
+fn print(received: &Received, arguments: &Arguments) -> Result<(), Failure> {
+    let value = received.value.as_deref().unwrap_or_default();
+    match (arguments.topic, arguments.json) {
+        (Which::Captions, true) => output::bytes(value),
+        (_, true) => output::line(&record_json(received).to_string()),
+        (Which::Captions, false) => match serde_json::from_slice::<EnrichedCaption>(value) {
+            Ok(record) => output::line(&pretty(&record)),
+            Err(_) => output::line(&format!("(no caption) {}", String::from_utf8_lossy(value))),
+        },
+        (Which::Dead, false) => {
+            let header = |name| received.header(name).unwrap_or("?");
+            output::line(&format!(
+                "{}\n  {} in {}: {}\n",
+                String::from_utf8_lossy(value),
+                header("vila2-reason"),
+                header("vila2-stage"),
+                header("vila2-detail"),
+            ))
+        }
+        (Which::Images, false) => output::line(&String::from_utf8_lossy(value)),
+    }
+}
+
+fn pretty(record: &EnrichedCaption) -> String {
+    let degraded = match record.status {
+        Status::Complete => String::new(),
+        Status::Degraded => {
+            let missing: Vec<_> = record.degraded.iter().map(|d| d.stage.as_str()).collect();
+            format!("  (without {})", missing.join(", "))
+        }
+    };
+    let total = record.timings_ms.get("total").copied().unwrap_or_default();
+    format!(
+        "{}  {}x{}  {total:.0} ms{degraded}\n  {}\n",
+        record.url, record.image.width, record.image.height, record.enriched
+    )
+}
