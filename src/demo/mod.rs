@@ -139,6 +139,8 @@ pub async fn show(
     shutdown: &mut Shutdown,
     progress: impl Fn(Event) + Send + Sync + Clone + 'static,
 ) -> Result<Shown, Error> {
+    let records = usize::try_from(settings.count).unwrap_or(usize::MAX);
+    Embedded::check(records, REQUEST_BYTES, PARTITIONS as usize)?;
     let truth = draw(settings, progress.clone()).await?;
     let scenes: Vec<Scene> = truth
         .lines()
@@ -149,7 +151,6 @@ pub async fn show(
         .await
         .map_err(|error| Error::Broken(format!("the web server: {error}")))?;
     let planned = plan(&server, &scenes);
-    Embedded::check(planned.len(), REQUEST_BYTES, PARTITIONS as usize)?;
     let broker = Embedded::start()?;
     let config = adapted(config, broker.brokers(), &server);
     let kafka = kafka_settings(&config);
