@@ -3,80 +3,46 @@
 mod support;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    collections::BTreeSet,
+    process::{Command, Output, Stdio},
     time::Duration,
 };
 
 use serde_json::Value;
-use support::{apache_kafka::ApacheKafka, fake_models, relay, web::Web};
-use vila2::{
-    decode::{DecodeSettings, FileDecoder},
-    fetch::{FetchSettings, HttpFetcher},
-    kafka::{
-        Consumer, Gate, KafkaPublisher, KafkaSettings, Status, publish,
-        read::{Reader, Received, Start},
-    },
-    merge::SentenceMerger,
-    models::geometry,
-};
-use vila2_actors::{
-    config::ChainConfig,
-    ledger::Ledger,
-    pipeline::{Pipeline, PipelineHandle, Ports},
+use support::{apache_kafka::ApacheKafka, relay, web::Web};
+use vila2::kafka::{
+    KafkaSettings, Topics, publish,
+    read::{Reader, Received, Start},
 };
 
 const IMAGES: usize = 200;
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
-/// The service as the composition root builds it, with models that answer at once.
-struct Engine {
-    pipeline: PipelineHandle,
-    consumer: Consumer,
-    status: Arc<Status>,
-}
-
-impl Engine {
-    async fn start(settings: &KafkaSettings, web: &Web) -> Self {
-        let ledger = Arc::new(Ledger::new());
-        let gate = Arc::new(Gate::new(Arc::clone(&ledger)));
-        let status = Arc::new(Status::new(&settings.brokers));
-        let publisher =
-            KafkaPublisher::new(settings, Arc::clone(&gate), Arc::clone(&status)).unwrap();
-        let fetcher = HttpFetcher::new(&FetchSettings {
-            allow_addresses: vec![web.address()],
-            ..FetchSettings::default()
-        });
-        let config = ChainConfig::default();
-        let ports = Ports {
-            ledger: Arc::clone(&ledger),
-            fetcher: Arc::new(fetcher.unwrap()),
-            decoder: Arc::new(FileDecoder::new(DecodeSettings::default())),
-            merger: Arc::new(SentenceMerger),
-            publisher: Arc::new(publisher),
-            source: None,
-            generators: BTreeMap::from([(config.caption.engine.clone(), fake_models::generator())]),
-            text_reader: Some(fake_models::text_reader()),
-            relater: Some(geometry::load()),
-        };
-        let pipeline = Pipeline::start(config, ports).await.unwrap();
-        let intake = pipeline.intake();
-        let consumer =
-            Consumer::start(settings, intake, ledger, gate, Arc::clone(&status)).unwrap();
-        pipeline.set_source(consumer.source());
-        Self {
-            pipeline,
-            consumer,
-            status,
-        }
-    }
-
-    async fn stop(self) {
-        self.consumer.drain();
-        let drained = self.pipeline.drain(Duration::from_secs(20)).await;
-        assert_eq!(drained.left, 0, "in flight after the drain");
-        self.consumer.stop(Duration::from_secs(20)).await.unwrap();
-    }
+/// Runs the shipped program with the shipped model until the topic's end is settled.
+fn run_until_end(settings: &KafkaSettings, web: &Web) -> Output {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let set = |key: &str, value: &str| [String::from("--set"), format!("{key}={value}")];
+    let Topics {
+        images,
+        captions,
+        dead,
+    } = &settings.topics;
+    Command::new(env!("CARGO_BIN_EXE_vila2"))
+        .current_dir(root)
+        .args(["run", "--until-end"])
+        .args(set("kafka.brokers", &format!("'{}'", settings.brokers)))
+        .args(set("kafka.group", &format!("'{}'", settings.group)))
+        .args(set("kafka.topics.images", &format!("'{images}'")))
+        .args(set("kafka.topics.captions", &format!("'{captions}'")))
+        .args(set("kafka.topics.dead", &format!("'{dead}'")))
+        .args(set(
+            "fetch.allow_addresses",
+            &format!("['{}']", web.address()),
+        ))
+        .args(set("http.listen", "'off'"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
 }
 
 /// Bare URLs, requests with an id and a trace, and requests that must be refused.
@@ -120,7 +86,7 @@ fn feed(settings: &KafkaSettings, web: &Web) -> Vec<(&'static str, Option<String
 }
 
 #[test]
-fn two_hundred_images_over_three_partitions_of_apache_kafka() {
+fn two_hundred_images_over_three_partitions_are_captioned_on_apache_kafka() {
     let kafka = ApacheKafka::start();
     let settings = relay::settings(&kafka.brokers(), "vila2");
     let topics = &settings.topics;
@@ -129,12 +95,10 @@ fn two_hundred_images_over_three_partitions_of_apache_kafka() {
     let web = runtime.block_on(Web::start(7, IMAGES as u64));
     let bad = feed(&settings, &web);
 
-    let engine = runtime.block_on(Engine::start(&settings, &web));
-    relay::eventually("the group has committed the end", || {
-        relay::is_committed(&settings)
-    });
-    assert_eq!(engine.status.ready(), Ok(()));
-    runtime.block_on(engine.stop());
+    let ended = run_until_end(&settings, &web);
+    let log = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{}\n{log}", ended.status);
+    assert!(relay::is_committed(&settings), "{log}");
 
     let captions = once_per_source(&read(&settings, &topics.captions));
     assert_eq!(captions.len(), IMAGES);
@@ -147,6 +111,7 @@ fn two_hundred_images_over_three_partitions_of_apache_kafka() {
             "{:?}",
             schema.validate(&record).err()
         );
+        assert_eq!(record["status"], "complete", "{record}");
         let id = record["id"].as_str().unwrap();
         assert_eq!(received.key.as_deref(), Some(id.as_bytes()));
         assert_eq!(received.header("vila2-id"), Some(id));

@@ -3,7 +3,6 @@
 #![allow(dead_code)] // no test uses all of it
 
 pub mod apache_kafka;
-pub mod fake_models;
 pub mod relay;
 pub mod scenarios;
 pub mod web;
