@@ -1,5 +1,7 @@
 //! The whole path on a real Apache Kafka: URLs in, enriched captions and dead letters out.
 
+#![allow(clippy::unwrap_used)] // a test ends where it must not go on
+
 mod support;
 
 use std::{

@@ -2,6 +2,8 @@
 //!
 //! One broker serves all scenarios, each with topics and a group of its own.
 
+#![allow(clippy::unwrap_used)] // a test ends where it must not go on
+
 mod support;
 
 use support::{apache_kafka::ApacheKafka, relay, scenarios};

@@ -1,5 +1,7 @@
 //! Delivery on the broker inside the process.
 
+#![allow(clippy::unwrap_used)] // a test ends where it must not go on
+
 mod support;
 
 use std::{sync::Arc, time::Duration};
