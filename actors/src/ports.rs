@@ -150,6 +150,8 @@ pub type Relater = dyn BatchModel<Question = Located, Answer = Vec<SpatialRelati
 pub struct Located {
     /// The picture.
     pub image: Arc<Image>,
+    /// The captioner's text: what both name is surer than what one names.
+    pub caption: Arc<str>,
     /// What was found in it.
     pub groundings: Arc<[Grounding]>,
 }

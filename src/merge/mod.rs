@@ -10,9 +10,10 @@
 mod names;
 mod place;
 mod sentences;
+mod writing;
 
 use vila2_actors::{
-    annotation::{Clause, Merged, Verdict},
+    annotation::{Clause, Merged, TextLine, Verdict},
     ports::{MergeInput, Merger},
 };
 
@@ -77,7 +78,8 @@ fn clauses(input: &MergeInput<'_>) -> Vec<Clause> {
             ],
         });
     }
-    for line in input.text {
+    let writing = |line: &&TextLine| writing::is_writing(line, input.grounding);
+    for line in input.text.iter().filter(writing) {
         let place = place::words(place::quad_centre(line.quad), input.size);
         clauses.push(Clause {
             text: format!("The text {place} reads \"{}\".", line.text),

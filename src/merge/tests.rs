@@ -99,6 +99,15 @@ fn a_relation_to_an_unknown_grounding_is_left_out() {
 }
 
 #[test]
+fn a_thing_that_looks_like_a_letter_is_not_said_to_be_text() {
+    let ring = [grounding("g0", "a red ring", [58.0, 78.0, 92.0, 97.0])];
+    assert!(!writing::is_writing(&line("★+"), &[]));
+    assert!(!writing::is_writing(&line("O"), &ring));
+    assert!(writing::is_writing(&line("O"), &[]));
+    assert!(writing::is_writing(&line("OK"), &ring));
+}
+
+#[test]
 fn sentences_do_not_end_inside_numbers_or_after_initials() {
     let split: Vec<String> =
         sentences::split("A 3.5 m wall by J. Smith. \"Stop!\" it says. The end").collect();

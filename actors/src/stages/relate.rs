@@ -72,6 +72,7 @@ impl Relate {
         engine.ask(Ask {
             question: Located {
                 image: Arc::clone(image),
+                caption: draft.caption.text.as_str().into(),
                 groundings: draft.grounding.as_slice().into(),
             },
             ticket: Ticket::new(Stage::Relate, &mut envelope.delivery, timeout),
