@@ -245,6 +245,10 @@ fn arrows_between_the_modules_of_the_outside_point_one_way() {
         ),
     ]);
     for source in sources("src") {
+        // A test may set up what its module only meets in the chain.
+        if source.path.ends_with("/tests.rs") {
+            continue;
+        }
         let module = source.path.trim_start_matches("src/");
         let module = module
             .split('/')

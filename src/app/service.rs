@@ -142,7 +142,7 @@ impl Service {
     /// the start is settled and committed. [`Service::stop`] is to be called in any case.
     ///
     /// # Errors
-    /// [`Error::GaveUp`].
+    /// [`Error::GaveUp`]; with `until_end` also [`Error::Kafka`] where the topic is not there.
     pub async fn work(&self, shutdown: &mut Shutdown, until_end: bool) -> Result<Ended, Error> {
         let end = async {
             if until_end {
@@ -153,7 +153,7 @@ impl Service {
         };
         tokio::select! {
             signal = shutdown.requested() => Ok(Ended::Signal(signal)),
-            () = end => Ok(Ended::TopicEnd),
+            ended = end => ended.map(|()| Ended::TopicEnd),
             reason = self.failed() => Err(Error::GaveUp(reason)),
         }
     }
@@ -200,11 +200,13 @@ impl Service {
         drained
     }
 
-    async fn topic_end(&self) {
+    async fn topic_end(&self) -> Result<(), Error> {
         let ends = loop {
             let kafka = self.kafka.clone();
             match blocking(move || bounds(&kafka, &kafka.topics.images)).await {
                 Ok(ends) => break ends,
+                // What is not there has no end to wait for.
+                Err(error @ crate::kafka::Error::Topic { .. }) => return Err(error.into()),
                 Err(error) => tracing::warn!("{error}; asking again"),
             }
             tokio::time::sleep(ASK_EVERY).await;
@@ -221,6 +223,7 @@ impl Service {
                 Err(error) => tracing::warn!("{error}; asking again"),
             }
         }
+        Ok(())
     }
 }
 
