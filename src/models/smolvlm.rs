@@ -232,6 +232,7 @@ impl SmolVlm {
     ///
     /// # Errors
     /// As [`Generator::step`].
+    #[allow(clippy::type_complexity)]
     pub fn step_tokens(
         &mut self,
     ) -> Result<Vec<Result<Ended, (RequestId, ModelError)>>, ModelError> {

@@ -70,8 +70,8 @@ pub fn check(
                 .zip(single)
                 .map(|(a, b)| (a - b).abs())
                 .fold(0.0f32, f32::max);
-            // Written so that NaN fails.
-            if !(worst <= tolerance * scale) {
+            let nonsense = row.iter().any(|logit| logit.is_nan());
+            if nonsense || worst > tolerance * scale {
                 return Err(ModelError::Broken(format!(
                     "the decoder gives other logits for {what} padded on the left than for each \
                      alone: they differ by {worst} where {} is allowed",
