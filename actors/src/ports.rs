@@ -88,8 +88,15 @@ pub trait Generator: 'static {
     /// How many more requests can run now.
     fn free_slots(&self) -> usize;
 
-    /// Starts a request; its first token comes with the next [`Generator::step`]. The vision
-    /// features of an image are computed once while the image is alive.
+    /// A question about this image waits for a slot: what can be prepared on other threads may
+    /// begin. Called for the few that come next, again and again. Nothing is owed for it.
+    fn announce(&mut self, image: &Arc<Image>) {
+        let _ = image;
+    }
+
+    /// Starts a request; its first token comes with one of the next [`Generator::step`]s, at the
+    /// latest with the first one that has nothing else to do. The vision features of an image are
+    /// computed once while the image is alive.
     ///
     /// # Errors
     /// [`ModelError::Input`] where this input is refused, else the whole generator is suspect.

@@ -9,6 +9,7 @@
 //! transformers 4.57, `models/smolvlm` and `models/idefics3`; the graphs as onnx-community exports
 //! them.
 
+mod ahead;
 mod features;
 mod preprocess;
 mod prompt;
@@ -30,6 +31,7 @@ use super::{
     hub::{Fault, FolderError, Graph, HubFolder},
     session::open_session,
 };
+use ahead::TilesAhead;
 use features::{FeatureCache, Features};
 pub use preprocess::{Preprocess, Tiles};
 pub use prompt::PromptTemplate;
@@ -46,7 +48,7 @@ pub const GRAPHS: [&str; 3] = ["vision_encoder", "embed_tokens", "decoder_model_
 #[derive(Debug, Clone)]
 pub struct SmolVlmFolder {
     hub: HubFolder,
-    preprocess: Preprocess,
+    preprocess: Arc<Preprocess>,
     prompt: PromptTemplate,
     rules: Rules,
     longest: usize,
@@ -103,7 +105,7 @@ impl SmolVlmFolder {
                 }
                 Ok(Self {
                     hub,
-                    preprocess,
+                    preprocess: Arc::new(preprocess),
                     prompt,
                     rules,
                     longest,
@@ -167,6 +169,7 @@ pub struct SmolVlm {
     vision: VisionEncoder,
     batch: Batch,
     features: FeatureCache,
+    tiles: TilesAhead,
     waiting: Vec<Waiting>,
     max_running: usize,
     encoded: u64,
@@ -201,6 +204,7 @@ impl SmolVlm {
         check::check(&mut decoder, &mut embedder, folder.vocabulary).map_err(dead)?;
         let batch = Batch::new(decoder, embedder, folder.rules.clone(), folder.longest);
         Ok(Self {
+            tiles: TilesAhead::new(Arc::clone(&folder.preprocess)),
             facts: ModelFacts {
                 model: settings.name.clone(),
                 revision: folder.hub.graphs.revision().to_owned(),
@@ -242,34 +246,26 @@ impl SmolVlm {
         Ok(answers)
     }
 
-    /// Computes the vision features that are missing, and hands waiting requests to the batch.
-    /// Returns those that are refused.
+    /// Hands waiting requests to the batch, after computing the vision features that are missing.
+    /// While others run, nobody waits for tiles: those requests come with a later step. Returns
+    /// those that are refused.
     fn prepare(&mut self) -> Result<Vec<(RequestId, ModelError)>, ModelError> {
         if self.waiting.is_empty() {
             return Ok(Vec::new());
         }
         self.features.forget_dropped();
-        let mut missing: Vec<Arc<Image>> = Vec::new();
-        for waiting in &self.waiting {
-            let id = waiting.image.id();
-            if self.features.get(id).is_none() && missing.iter().all(|image| image.id() != id) {
-                missing.push(Arc::clone(&waiting.image));
-            }
-        }
-        let tiles: Vec<Tiles> = missing
-            .iter()
-            .map(|image| self.folder.tiles(image))
-            .collect();
-        for (image, features) in missing.iter().zip(self.vision.run(&tiles)?) {
-            self.encoded += 1;
-            self.features.insert(image, features);
-        }
-        let mut refused = Vec::new();
-        for waiting in std::mem::take(&mut self.waiting) {
-            let features = self
-                .features
-                .get(waiting.image.id())
-                .expect("bug: features of an image just computed");
+        self.tiles.collect();
+        let ready = |waiting: &Waiting| {
+            self.features.get(waiting.image.id()).is_some() || self.tiles.ready(&waiting.image)
+        };
+        let nothing_to_do = self.batch.running() == 0 && !self.waiting.iter().any(ready);
+        let turn = |waiting: &mut Waiting| nothing_to_do || ready(waiting);
+        let waiting: Vec<Waiting> = self.waiting.extract_if(.., turn).collect();
+        let mut refused = self.look(&waiting)?;
+        for waiting in waiting {
+            let Some(features) = self.features.get(waiting.image.id()) else {
+                continue;
+            };
             let request = waiting.request;
             match self.merge(&waiting.ids, &features)? {
                 Ok(embeds) => {
@@ -285,6 +281,32 @@ impl SmolVlm {
                 }
                 Err(error) => refused.push((request, error)),
             }
+        }
+        Ok(refused)
+    }
+
+    /// Computes vision features that are missing. Returns the requests whose picture cannot be cut
+    /// into tiles.
+    fn look(&mut self, waiting: &[Waiting]) -> Result<Vec<(RequestId, ModelError)>, ModelError> {
+        let mut refused: Vec<(RequestId, ModelError)> = Vec::new();
+        let mut images: Vec<&Arc<Image>> = Vec::new();
+        let mut tiles = Vec::new();
+        for Waiting { request, image, .. } in waiting {
+            let known = self.features.get(image.id()).is_some();
+            if known || images.iter().any(|other| other.id() == image.id()) {
+                continue;
+            }
+            match self.tiles.take(image) {
+                Ok(cut) => {
+                    images.push(image);
+                    tiles.push(cut);
+                }
+                Err(error) => refused.push((*request, error)),
+            }
+        }
+        for (image, features) in images.into_iter().zip(self.vision.run(&tiles)?) {
+            self.encoded += 1;
+            self.features.insert(image, features);
         }
         Ok(refused)
     }
@@ -332,6 +354,12 @@ impl Generator for SmolVlm {
             .saturating_sub(self.waiting.len() + self.batch.running())
     }
 
+    fn announce(&mut self, image: &Arc<Image>) {
+        if self.features.get(image.id()).is_none() {
+            self.tiles.begin(image);
+        }
+    }
+
     fn admit(
         &mut self,
         request: RequestId,
@@ -339,6 +367,7 @@ impl Generator for SmolVlm {
         prompt: &Prompt,
     ) -> Result<(), ModelError> {
         let ids = self.folder.ids(&image, &prompt.text)?;
+        self.announce(&image);
         self.waiting.push(Waiting {
             request,
             image,

@@ -21,6 +21,10 @@ use crate::{
 /// How often deadlines are looked at; revocations are seen at once.
 const SWEEP: Duration = Duration::from_millis(20);
 
+/// How many of those that wait a generator hears of: enough for the slots that come free in one
+/// step, few enough that what is prepared for them stays small.
+const ANNOUNCED: usize = 4;
+
 type Asked = Ask<Question, Generated>;
 
 /// Serves until told to stop.
@@ -40,6 +44,7 @@ pub(super) fn serve(host: Host<dyn Generator>, mailbox: Receiver<Command<Questio
     while engine.take(&mailbox) {
         engine.sweep();
         engine.admit();
+        engine.announce();
         engine.step();
     }
     engine.hold();
@@ -173,6 +178,20 @@ impl Generate {
             };
             self.start(ask);
             free = self.free_slots();
+        }
+    }
+
+    fn announce(&mut self) {
+        if self.waiting.is_empty() || !self.host.alive() {
+            return;
+        }
+        let next = self.waiting.iter().take(ANNOUNCED);
+        let announced = self.host.call(|generator| {
+            next.for_each(|ask| generator.announce(&ask.question.image));
+            Ok(())
+        });
+        if let Err(error) = announced {
+            self.failed(&error);
         }
     }
 

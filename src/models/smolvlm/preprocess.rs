@@ -188,11 +188,12 @@ impl Preprocess {
         let side = self.tile;
         for y in 0..side {
             let start = ((top + y) * width + left) * 3;
-            let (row, _) = pixels[start..start + side * 3].as_chunks::<3>();
-            for (channel, levels) in self.levels.iter().enumerate() {
+            let row = &pixels[start..start + side * 3];
+            for channel in 0..3 {
                 let start = (channel * side + y) * side;
-                for (to, pixel) in to[start..start + side].iter_mut().zip(row) {
-                    *to = levels[usize::from(pixel[channel])];
+                let (to, levels) = (&mut to[start..start + side], &self.levels[channel]);
+                for x in 0..side {
+                    to[x] = levels[usize::from(row[x * 3 + channel])];
                 }
             }
         }

@@ -15,6 +15,9 @@ const PRECISION: u32 = 32 - 8 - 2;
 /// Interleaved channels: RGB.
 const CHANNELS: usize = 3;
 
+/// Rows that are transposed together.
+const BLOCK: usize = 32;
+
 /// A resampling kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filter {
@@ -135,42 +138,56 @@ pub fn resample(
     }
 }
 
+/// The vertical filter on the transposed picture: one loop over whole rows serves both.
 fn horizontal(pixels: &[u8], width: usize, to: usize, filter: Filter) -> Vec<u8> {
-    let windows = windows(width, to, filter);
-    let rows = pixels.chunks_exact(width * CHANNELS);
-    let mut out = Vec::with_capacity(rows.len() * to * CHANNELS);
-    for row in rows {
-        let (row, _) = row.as_chunks::<CHANNELS>();
-        for window in &windows {
-            let mut sums = [1i32 << (PRECISION - 1); CHANNELS];
-            let source = &row[window.first..window.first + window.weights.len()];
-            for (pixel, weight) in source.iter().zip(&window.weights) {
-                for (sum, value) in sums.iter_mut().zip(pixel) {
-                    *sum += i32::from(*value) * weight;
-                }
+    let height = pixels.len() / (width * CHANNELS);
+    let upright = transposed(pixels, width, height);
+    let narrow = vertical(&upright, height * CHANNELS, width, to, filter);
+    transposed(&narrow, height, to)
+}
+
+/// `u8[height, width, 3]` to `u8[width, height, 3]`.
+fn transposed(pixels: &[u8], width: usize, height: usize) -> Vec<u8> {
+    let (from, _) = pixels.as_chunks::<CHANNELS>();
+    let mut out = vec![[0; CHANNELS]; from.len()];
+    // In blocks: what is read and what is written stays in the cache.
+    for top in (0..height).step_by(BLOCK) {
+        for x in 0..width {
+            for y in top..height.min(top + BLOCK) {
+                out[x * height + y] = from[y * width + x];
             }
-            out.extend(sums.map(clip));
         }
     }
-    out
+    out.into_flattened()
 }
 
 fn vertical(pixels: &[u8], stride: usize, height: usize, to: usize, filter: Filter) -> Vec<u8> {
-    let mut out = Vec::with_capacity(stride * to);
+    let mut out = vec![0; stride * to];
     let mut sums = vec![0i32; stride];
-    for window in windows(height, to, filter) {
+    let windows = windows(height, to, filter);
+    for (window, out) in windows.iter().zip(out.chunks_exact_mut(stride)) {
         sums.fill(1 << (PRECISION - 1));
         let rows = pixels[window.first * stride..].chunks_exact(stride);
-        for (row, weight) in rows.zip(window.weights) {
-            for (sum, value) in sums.iter_mut().zip(row) {
-                *sum += i32::from(*value) * weight;
-            }
+        for (row, weight) in rows.zip(&window.weights) {
+            add(&mut sums, row, *weight);
         }
-        out.extend(sums.iter().map(|sum| clip(*sum)));
+        for at in 0..stride {
+            out[at] = (sums[at] >> PRECISION).clamp(0, 255) as u8;
+        }
     }
     out
 }
 
-fn clip(sum: i32) -> u8 {
-    (sum >> PRECISION).clamp(0, 255) as u8
+/// Adds `weight` times a row. A product of 32 bits is put together from two of 16, which every
+/// processor multiplies many at a time; plain indices, so that it does not hang on what the
+/// compiler inlines.
+fn add(sums: &mut [i32], row: &[u8], weight: i32) {
+    let (high, low) = ((weight >> 8) as i16, (weight & 0xff) as i16);
+    let length = sums.len().min(row.len());
+    let (sums, row) = (&mut sums[..length], &row[..length]);
+    for at in 0..length {
+        let value = i16::from(row[at]);
+        let product = |part: i16| i32::from(value) * i32::from(part);
+        sums[at] += (product(high) << 8) + product(low);
+    }
 }

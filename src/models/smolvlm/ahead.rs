@@ -1,0 +1,96 @@
+//! Tiles cut ahead of time on other threads, so that the engine's thread has the model to itself.
+
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Weak,
+        mpsc::{Receiver, Sender, channel},
+    },
+};
+
+use vila2_actors::{
+    error::ModelError,
+    image::{Image, ImageId},
+};
+
+use super::{Preprocess, Tiles};
+
+/// What became of the tiles of a picture.
+type Cut = Result<Tiles, ModelError>;
+
+/// Tiles of the pictures whose turn comes next, by picture, kept no longer than the picture.
+#[derive(Debug)]
+pub(super) struct TilesAhead {
+    preprocess: Arc<Preprocess>,
+    sender: Sender<(ImageId, Cut)>,
+    receiver: Receiver<(ImageId, Cut)>,
+    /// `None` while they are being cut.
+    by_image: HashMap<ImageId, (Weak<Image>, Option<Cut>)>,
+}
+
+impl TilesAhead {
+    pub(super) fn new(preprocess: Arc<Preprocess>) -> Self {
+        let (sender, receiver) = channel();
+        Self {
+            preprocess,
+            sender,
+            receiver,
+            by_image: HashMap::new(),
+        }
+    }
+
+    /// Begins to cut a picture, unless that was begun before.
+    pub(super) fn begin(&mut self, image: &Arc<Image>) {
+        if self.by_image.contains_key(&image.id()) {
+            return;
+        }
+        self.by_image
+            .insert(image.id(), (Arc::downgrade(image), None));
+        let (preprocess, sender) = (Arc::clone(&self.preprocess), self.sender.clone());
+        let image = Arc::clone(image);
+        rayon::spawn(move || {
+            let tiles = catch_unwind(AssertUnwindSafe(|| preprocess.tiles(&image)))
+                .map_err(|_| ModelError::Run("cutting the picture into tiles panicked".to_owned()));
+            // Nobody listens any more where the model has gone.
+            let _ = sender.send((image.id(), tiles));
+        });
+    }
+
+    /// Takes in what is done, lets go of pictures that nobody holds any more.
+    pub(super) fn collect(&mut self) {
+        while let Ok((id, cut)) = self.receiver.try_recv() {
+            self.keep(id, cut);
+        }
+        self.by_image
+            .retain(|_, (image, _)| image.strong_count() > 0);
+    }
+
+    /// Whether [`TilesAhead::take`] would give tiles at once.
+    pub(super) fn ready(&self, image: &Image) -> bool {
+        (self.by_image.get(&image.id())).is_some_and(|(_, cut)| cut.is_some())
+    }
+
+    /// The tiles of a picture; waits for them.
+    ///
+    /// # Errors
+    /// [`ModelError::Run`] where the picture cannot be cut.
+    pub(super) fn take(&mut self, image: &Arc<Image>) -> Cut {
+        self.begin(image);
+        loop {
+            if self.ready(image)
+                && let Some((_, Some(cut))) = self.by_image.remove(&image.id())
+            {
+                return cut;
+            }
+            let (id, cut) = (self.receiver.recv()).expect("bug: a sender is held here");
+            self.keep(id, cut);
+        }
+    }
+
+    fn keep(&mut self, id: ImageId, cut: Cut) {
+        if let Some((_, kept)) = self.by_image.get_mut(&id) {
+            *kept = Some(cut);
+        }
+    }
+}
