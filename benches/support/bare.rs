@@ -72,7 +72,7 @@ impl Bare {
         let folder = SmolVlmFolder::open(&settings).expect("a model folder");
         let open = |name: &str| {
             let graph = folder.graph(name).expect("a graph");
-            open_session(&graph.path, &settings.session()).expect("a session")
+            open_session(&graph.path, &settings.session(graph)).expect("a session")
         };
         let work = images
             .iter()

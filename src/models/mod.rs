@@ -24,10 +24,14 @@ use std::{path::PathBuf, sync::Arc};
 
 use vila2_actors::ports::{Generator, Load};
 
-pub use hub::{FolderError, HubFolder};
+pub use hub::{FolderError, Graph, HubFolder};
 pub use runtime::{Runtime, RuntimeError};
 pub use session::{Provider, SessionError, SessionSettings, open_session};
 pub use smolvlm::{SmolVlm, SmolVlmFolder};
+
+/// Graphs below this many bytes run on one thread where nothing else is asked for: a decode step of
+/// 1 million parameters is over before a second thread has woken up.
+const SMALL_GRAPH: u64 = 16 << 20;
 
 /// One of `[models]` in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +44,8 @@ pub struct ModelSettings {
     pub library: Option<PathBuf>,
     /// Providers in order of preference; see [`SessionSettings::providers`].
     pub providers: Vec<Provider>,
-    /// Threads inside one operator; `None` leaves it to ONNX Runtime (one per core).
+    /// Threads inside one operator; `None`: one per core, and one alone for a graph so small that
+    /// sharing its work out costs more than it saves.
     pub threads: Option<usize>,
     /// Most requests that run at once.
     pub max_running: usize,
@@ -65,13 +70,14 @@ impl ModelSettings {
         }
     }
 
-    /// How its sessions are built.
+    /// How the session of one of its graphs is built.
     #[must_use]
-    pub fn session(&self) -> SessionSettings {
+    pub fn session(&self, graph: &Graph) -> SessionSettings {
+        let small = graph.bytes() < SMALL_GRAPH;
         SessionSettings {
             library: self.library.clone(),
             providers: self.providers.clone(),
-            threads: self.threads,
+            threads: self.threads.or(small.then_some(1)),
             arena: true,
         }
     }

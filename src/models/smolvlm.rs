@@ -186,7 +186,7 @@ impl SmolVlm {
             let graph = folder
                 .graph(name)
                 .expect("bug: a folder opened without one of its graphs");
-            open_session(&graph.path, &settings.session())
+            open_session(&graph.path, &settings.session(graph))
                 .map(|session| (session, graph))
                 .map_err(|e| ModelError::Broken(e.to_string()))
         };

@@ -40,6 +40,18 @@ pub struct Graph {
     pub group_query_attention: bool,
 }
 
+impl Graph {
+    /// Size of the graph with its external data, in bytes; files that are gone count nothing.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let files = std::iter::once(&self.path).chain(&self.external_data);
+        files
+            .filter_map(|file| fs::metadata(file).ok())
+            .map(|facts| facts.len())
+            .sum()
+    }
+}
+
 /// The graph files that were asked for, with their common revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Graphs {
