@@ -46,9 +46,11 @@ def listing(parts: list[str]) -> str:
 
 
 def caption_text(scene: dict) -> str:
+    """The background's colour is told, not its kind: at 128 pixels a side, noise and gradients cannot be seen."""
+    background = scene["background"].split(" ", 1)[1]
     things = [phrase(t) for t in reading_order(scene)]
     noun = "object" if len(things) == 1 else "objects"
-    return f"{COUNTS[len(things)]} {noun} on a {scene['background']} background: {listing(things)}."
+    return f"{COUNTS[len(things)]} {noun} on a {background} background: {listing(things)}."
 
 
 def grounding_text(scene: dict) -> str:

@@ -16,12 +16,14 @@
 //! Each pair is spoken of once, with the first in reading order as subject (for `inside` the inner
 //! one), so that `left of` never comes with its own mirror image.
 //!
-//! It speaks of what the caption names too (see `agreed`), and relates every thing to one anchor, the
+//! It speaks of what the caption names too (see `agreed`) and of what lies apart from all else (see
+//! `apart`), and relates every thing to one anchor, the
 //! first grounding: a model that writes boxes one after the other places the first ones best, and
 //! n − 1 sentences say how n things lie. All pairs of five things would be twenty sentences.
 //! Measured as in `agreed`: precision 0.87 with the anchor, 0.81 with all pairs.
 
 mod agreed;
+mod apart;
 mod pair;
 
 use vila2_actors::{
@@ -33,6 +35,7 @@ use vila2_actors::{
 pub use pair::{INSIDE_SHARE, NEAR_GAP, PICTURE_BAND, SIZE_BAND};
 
 use agreed::agreed;
+use apart::apart;
 use pair::{Frame, Said, area, iou};
 
 /// Two boxes of one phrase that share more than this (IoU) are one thing found twice.
@@ -81,7 +84,7 @@ impl BatchModel for GeometryRelater {
 /// Twelve hex digits that change with the rules: there is no graph to hash.
 fn revision() -> String {
     use sha2::{Digest, Sha256};
-    let rules = format!("geometry/2 {INSIDE_SHARE} {NEAR_GAP} {PICTURE_BAND} {SIZE_BAND}");
+    let rules = format!("geometry/3 {INSIDE_SHARE} {NEAR_GAP} {PICTURE_BAND} {SIZE_BAND}");
     Sha256::digest(rules)
         .iter()
         .take(6)
@@ -100,7 +103,8 @@ pub fn relate(
     (width, height): (u32, u32),
 ) -> Vec<SpatialRelation> {
     let frame = Frame::new(width, height);
-    let things = distinct(&agreed(groundings, caption));
+    let all: Vec<&Grounding> = groundings.iter().collect();
+    let things = apart(distinct(&agreed(groundings, caption)), &distinct(&all));
     let ordered = |&(i, j): &(usize, usize)| {
         let (a, b) = (things[i], things[j]);
         if frame.reading_order(&b.bounding_box.0) < frame.reading_order(&a.bounding_box.0) {

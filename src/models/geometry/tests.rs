@@ -45,6 +45,17 @@ fn the_first_in_reading_order_is_the_subject_whatever_the_order_of_the_grounding
 }
 
 #[test]
+fn a_thing_whose_box_collides_with_another_is_not_spoken_of_where_two_others_lie_apart() {
+    let hidden = [20.0, 20.0, 100.0, 100.0];
+    let hiding = [40.0, 40.0, 120.0, 120.0];
+    let (low, far) = ([20.0, 300.0, 80.0, 360.0], [300.0, 300.0, 360.0, 360.0]);
+    assert_eq!(said(&[hidden, hiding, low, far]), ["g2 left of g3"]);
+    // With one thing apart only, all are spoken of.
+    let some = said(&[hidden, hiding, low]);
+    assert!(some.contains(&"g0 above g2".to_owned()), "{some:?}");
+}
+
+#[test]
 fn centres_within_the_band_give_no_direction() {
     // 25 px on x, 20 px on y: both within 8 % of 400.
     assert_eq!(
