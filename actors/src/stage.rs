@@ -37,7 +37,7 @@ impl Stage {
 
     /// Its name.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Intake => "intake",
             Self::Fetch => "fetch",

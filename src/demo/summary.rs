@@ -3,22 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Serialize, ser::SerializeMap};
-use vila2_actors::engine::EngineStats;
+use vila2_actors::{engine::EngineStats, stage::Stage};
 
 use super::outcome::Outcome;
 use crate::scenes::score::Report;
 
-/// The stages with times in a record, along the path, and their sum with all waiting.
-const STAGES: [&str; 8] = [
-    "fetch",
-    "decode",
-    "caption",
-    "ground",
-    "relate",
-    "read_text",
-    "merge",
-    "total",
-];
+/// Beside the stages, the sum of a record's work and waiting.
+const TOTAL: &str = "total";
 
 /// Figures of one demo.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -73,8 +64,9 @@ impl Summary {
                 times.entry(stage).or_default().push(*milliseconds);
             }
         }
-        let stages = STAGES
-            .into_iter()
+        let names = Stage::TIMED.into_iter().map(Stage::as_str);
+        let stages = names
+            .chain([TOTAL])
             .filter_map(|name| Some(StageLatency::of(name, times.remove(name)?)))
             .collect();
         let captions = outcome.records().count() as u64;

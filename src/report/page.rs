@@ -5,20 +5,20 @@ use std::collections::BTreeMap;
 use minijinja::{Environment, context};
 use serde::Serialize;
 use serde_json::Value;
-use vila2_actors::annotation::EnrichedCaption;
+use vila2_actors::{annotation::EnrichedCaption, stage::Stage};
 
 use super::card::Card;
 
 /// The stages with times in a record, in path order.
-pub const STAGES: [&str; 7] = [
-    "fetch",
-    "decode",
-    "caption",
-    "ground",
-    "relate",
-    "read_text",
-    "merge",
-];
+pub const STAGES: [&str; 7] = {
+    let mut names = [""; Stage::TIMED.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = Stage::TIMED[at].as_str();
+        at += 1;
+    }
+    names
+};
 
 #[derive(Serialize)]
 struct Named {

@@ -210,6 +210,13 @@ impl Harness {
             .await;
     }
 
+    /// Feeds beside the test, until every request is settled.
+    #[must_use]
+    pub fn feeding(&self) -> tokio::task::JoinHandle<()> {
+        let source = Arc::clone(&self.source);
+        tokio::spawn(async move { source.run().await })
+    }
+
     /// Waits for something that must happen.
     ///
     /// # Panics

@@ -23,8 +23,7 @@ async fn never_more_records_are_on_their_way_than_there_are_permits() {
     world.config.limits.records = 4;
     let mut chain = world.start().await;
     chain.push(100);
-    let source = Arc::clone(&chain.source);
-    let feeding = tokio::spawn(async move { source.run().await });
+    let feeding = chain.feeding();
     chain
         .patiently("four writes", chain.publisher.handed_over.reaches(4))
         .await;
@@ -47,8 +46,7 @@ async fn bodies_wait_for_bytes_and_a_revocation_gives_them_back() {
     world.config.limits.image_bytes = 1_000;
     let mut chain = world.start().await;
     chain.push(3);
-    let source = Arc::clone(&chain.source);
-    let feeding = tokio::spawn(async move { source.run().await });
+    let feeding = chain.feeding();
     let (fetched, handle) = (chain.fetched.clone(), chain.handle.clone());
     let two = async move {
         fetched.reaches(3).await;
@@ -127,8 +125,7 @@ async fn a_revoked_partition_is_forgotten_at_once_and_comes_again() {
     };
     let mut chain = world.start().await;
     chain.push(10);
-    let source = Arc::clone(&chain.source);
-    let feeding = tokio::spawn(async move { source.run().await });
+    let feeding = chain.feeding();
     chain
         .patiently("four writes", chain.publisher.handed_over.reaches(4))
         .await;
@@ -212,8 +209,7 @@ async fn a_drain_waits_until_every_permit_is_home() {
     };
     let mut chain = world.start().await;
     chain.push(10);
-    let source = Arc::clone(&chain.source);
-    let feeding = tokio::spawn(async move { source.run().await });
+    let feeding = chain.feeding();
     chain
         .patiently("ten writes", chain.publisher.handed_over.reaches(10))
         .await;
@@ -265,8 +261,7 @@ async fn a_wedged_model_call_is_seen_from_outside() {
     let mut chain = world.start().await;
     assert!(chain.handle.is_live(Duration::ZERO));
     chain.push(1);
-    let source = Arc::clone(&chain.source);
-    let feeding = tokio::spawn(async move { source.run().await });
+    let feeding = chain.feeding();
     let busy = async {
         while chain.handle.is_live(Duration::from_millis(5)) {
             tokio::task::yield_now().await;
