@@ -6,6 +6,7 @@
 //!   environment names an endpoint (`OTEL_*`); see [`traces`].
 //! - Metrics are rendered by [`crate::health`] as a Prometheus page.
 
+mod help;
 pub mod traces;
 
 use std::{io::IsTerminal, sync::OnceLock};
@@ -100,6 +101,7 @@ pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
         .get_or_init(|| {
             recorder()
                 .and_then(PrometheusBuilder::install_recorder)
+                .inspect(|_| help::describe())
                 .map_err(|error| error.to_string())
         })
         .clone()

@@ -49,10 +49,10 @@ impl Chain {
         Self {
             records: RecordBudget::new(config.limits.records),
             bytes: ByteBudget::new(config.limits.image_bytes),
+            tracing: Tracing::new(config.names.clone()),
             config,
             ledger,
             meters: Meters::new(),
-            tracing: Tracing::new(),
             supervisor: OnceLock::new(),
             restarts: AtomicUsize::new(0),
             attempts: Attempts::default(),

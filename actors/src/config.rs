@@ -21,6 +21,19 @@ pub struct ChainConfig {
     pub attempts: u32,
     /// What is tolerated before the process gives up.
     pub tolerance: Tolerance,
+    /// What spans say of the topics.
+    pub names: Names,
+}
+
+/// Names that spans carry; nothing else depends on them.
+#[derive(Debug, Clone)]
+pub struct Names {
+    /// The consumer group.
+    pub group: Arc<str>,
+    /// The output topic.
+    pub captions: Arc<str>,
+    /// The topic of dead letters.
+    pub dead: Arc<str>,
 }
 
 /// Bounds of the chain.
@@ -129,6 +142,17 @@ impl Default for ChainConfig {
             read_text: SpecialistConfig::default(),
             attempts: 3,
             tolerance: Tolerance::default(),
+            names: Names::default(),
+        }
+    }
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self {
+            group: Arc::from("vila2"),
+            captions: Arc::from("captions"),
+            dead: Arc::from("images.dead"),
         }
     }
 }

@@ -154,6 +154,7 @@ impl Delivery {
         if self.trace.recording {
             let mut attributes = attributes();
             attributes.push(KeyValue::new("vila2.queue_ms", milliseconds(queue)));
+            attributes.push(KeyValue::new("vila2.work_ms", milliseconds(work)));
             let (tracing, times) = (&self.chain.tracing, (started, ended));
             tracing.stage(&self.trace, stage.as_str(), times, error, attributes);
         }
@@ -203,12 +204,14 @@ impl Delivery {
     /// unsettled for the next process.
     pub(crate) fn let_go(mut self: Box<Self>) {
         self.done = true;
-        self.end_with("let go unsettled");
+        self.end_with("let_go");
     }
 
     fn end_with(&self, error: &'static str) {
         if self.trace.recording {
-            self.trace.root.span().set_status(Status::error(error));
+            let span = self.trace.root.span();
+            span.set_attribute(KeyValue::new("error.type", error));
+            span.set_status(Status::error(error));
         }
     }
 }

@@ -112,7 +112,7 @@ fn dedup(draft: &Draft) -> String {
 }
 
 /// One line, never empty, of bounded length.
-fn detail(rejected: &Rejected) -> String {
+pub(crate) fn detail(rejected: &Rejected) -> String {
     let one_line = (rejected.detail.chars()).map(|c| if c.is_control() { ' ' } else { c });
     let detail: String = one_line.take(DETAIL).collect();
     if detail.trim().is_empty() {

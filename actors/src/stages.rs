@@ -12,11 +12,12 @@ pub(crate) mod relate;
 
 use std::sync::Arc;
 
+use opentelemetry::{KeyValue, StringValue, Value};
 use ractor::{ActorRef, Message};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    annotation::Degraded,
+    annotation::{Degraded, Finish},
     chain::Chain,
     config::Mode,
     delivery::Cut,
@@ -24,6 +25,7 @@ use crate::{
     envelope::Envelope,
     error::Reason,
     message::{Carries, Draft, PublishMessage, Rejected},
+    ports::Generated,
     record::Request,
     stage::Stage,
 };
@@ -99,6 +101,7 @@ impl Exit {
         mode: Mode,
         prompt: Option<&str>,
         answer: Answer<A>,
+        attributes: impl FnOnce(Option<&A>) -> Vec<KeyValue>,
         note: impl FnOnce(&mut Draft, A),
     ) -> Option<Envelope<Draft>> {
         let Answer {
@@ -108,7 +111,9 @@ impl Exit {
         } = answer;
         let error = result.as_ref().err().map(Failure::words);
         (envelope.delivery).worked(self.stage, worked, error.as_deref(), || {
-            model_name(&model.model)
+            let mut attributes = attributes(result.as_ref().ok());
+            attributes.push(KeyValue::new("gen_ai.request.model", model.model.clone()));
+            attributes
         });
         let failure = match result {
             Ok(found) => {
@@ -137,6 +142,13 @@ impl Exit {
             return None;
         }
         self.chain.meters.degraded(self.stage);
+        tracing::warn!(
+            source = %envelope.delivery.record().id,
+            trace_id = %envelope.delivery.trace.id(),
+            id = envelope.body.request.id,
+            stage = self.stage.as_str(),
+            "goes on without this specialist: {reason}"
+        );
         envelope.body.degraded.push(Degraded {
             stage: self.stage.as_str().to_owned(),
             reason,
@@ -149,10 +161,24 @@ impl Exit {
     }
 }
 
-/// The span attribute that names the model.
-pub(crate) fn model_name(model: &str) -> Vec<opentelemetry::KeyValue> {
-    vec![opentelemetry::KeyValue::new(
-        "gen_ai.request.model",
-        model.to_owned(),
-    )]
+/// What a span says of a generation, besides the model: OpenTelemetry's conventions for generative
+/// AI.
+pub(crate) fn generation(generated: Option<&Generated>) -> Vec<KeyValue> {
+    let mut attributes = vec![
+        KeyValue::new("gen_ai.operation.name", "generate_content"),
+        KeyValue::new("gen_ai.provider.name", "vila2"),
+        KeyValue::new("gen_ai.output.type", "text"),
+    ];
+    if let Some(generated) = generated {
+        let finish = match generated.finish {
+            Finish::Stop => "stop",
+            Finish::Length => "length",
+            Finish::Repeat => "repeat",
+        };
+        let finish = Value::Array(vec![StringValue::from(finish)].into());
+        let tokens = i64::from(generated.tokens);
+        attributes.push(KeyValue::new("gen_ai.response.finish_reasons", finish));
+        attributes.push(KeyValue::new("gen_ai.usage.output_tokens", tokens));
+    }
+    attributes
 }

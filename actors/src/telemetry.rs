@@ -18,7 +18,7 @@ use opentelemetry::{
     },
 };
 
-use crate::{error::Reason, record::Record, stage::Stage};
+use crate::{config::Names, error::Reason, ports::Destination, record::Record, stage::Stage};
 
 /// Records that ended, by `outcome` (`published`, `dead_lettered`).
 pub const RECORDS: &str = "vila2_records_total";
@@ -40,6 +40,8 @@ pub const IN_FLIGHT: &str = "vila2_in_flight_records";
 pub const IMAGE_BYTES: &str = "vila2_image_bytes";
 /// Age of the oldest record on its way.
 pub const OLDEST: &str = "vila2_oldest_unsettled_seconds";
+/// Records behind the end of the input, by `partition`; the source counts them.
+pub const LAG: &str = "vila2_consumer_lag_records";
 /// Deliveries dropped without an answer: bugs.
 pub const ABANDONED: &str = "vila2_abandoned_total";
 
@@ -61,6 +63,9 @@ impl Meters {
         // Counters exist from the start, so that a rate over them is never undefined.
         for reason in Reason::ALL {
             counter!(DEAD_LETTERS, "reason" => reason.as_str()).increment(0);
+        }
+        for stage in [Stage::Ground, Stage::Relate, Stage::ReadText] {
+            counter!(DEGRADED, "stage" => stage.as_str()).increment(0);
         }
         let outcome = |outcome: &'static str| {
             let counter = counter!(RECORDS, "outcome" => outcome);
@@ -130,6 +135,7 @@ impl Anchor {
 pub(crate) struct Tracing {
     tracer: BoxedTracer,
     anchor: Anchor,
+    names: Names,
 }
 
 impl fmt::Debug for Tracing {
@@ -139,10 +145,11 @@ impl fmt::Debug for Tracing {
 }
 
 impl Tracing {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(names: Names) -> Self {
         Self {
             tracer: global::tracer("vila2"),
             anchor: Anchor::now(),
+            names,
         }
     }
 
@@ -159,6 +166,10 @@ impl Tracing {
                 KeyValue::new("messaging.operation.type", "receive"),
                 KeyValue::new("messaging.operation.name", "receive"),
                 KeyValue::new("messaging.destination.name", record.id.topic.to_string()),
+                KeyValue::new(
+                    "messaging.consumer.group.name",
+                    self.names.group.to_string(),
+                ),
                 KeyValue::new(
                     "messaging.destination.partition.id",
                     record.id.partition.to_string(),
@@ -197,9 +208,20 @@ impl Tracing {
     pub(crate) fn send(
         &self,
         trace: &Trace,
-        name: &'static str,
-        attributes: Vec<KeyValue>,
+        destination: Destination,
+        id: Option<&str>,
     ) -> Context {
+        let (name, topic) = match destination {
+            Destination::Captions => ("send captions", &self.names.captions),
+            Destination::Dead => ("send dead", &self.names.dead),
+        };
+        let mut attributes = vec![
+            KeyValue::new("messaging.system", "kafka"),
+            KeyValue::new("messaging.operation.type", "send"),
+            KeyValue::new("messaging.operation.name", "send"),
+            KeyValue::new("messaging.destination.name", topic.to_string()),
+        ];
+        attributes.extend(id.map(|id| KeyValue::new("vila2.id", id.to_owned())));
         let span = (self.tracer.span_builder(name))
             .with_kind(SpanKind::Producer)
             .with_attributes(attributes)
@@ -246,6 +268,13 @@ pub(crate) struct Trace {
     pub(crate) root: Context,
     /// Whether anybody records it; where not, no further span is made.
     pub(crate) recording: bool,
+}
+
+impl Trace {
+    /// Its id, for log lines.
+    pub(crate) fn id(&self) -> TraceId {
+        self.root.span().span_context().trace_id()
+    }
 }
 
 /// `traceparent` and `tracestate` of a context. Where nothing traces, an unsampled one is derived

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use vila2_actors::config::{
-    CaptionConfig, ChainConfig, FetchConfig, GroundConfig, Limits, Mode as ChainMode,
+    CaptionConfig, ChainConfig, FetchConfig, GroundConfig, Limits, Mode as ChainMode, Names,
     SpecialistConfig, Tolerance,
 };
 
@@ -122,6 +122,11 @@ pub(super) fn chain(config: &Config) -> ChainConfig {
         read_text: specialist(&stages.read_text),
         attempts: config.delivery.attempts,
         tolerance: Tolerance::default(),
+        names: Names {
+            group: config.kafka.group.as_str().into(),
+            captions: config.kafka.topics.captions.as_str().into(),
+            dead: config.kafka.topics.dead.as_str().into(),
+        },
     }
 }
 

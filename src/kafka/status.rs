@@ -10,6 +10,7 @@ use std::{
 
 use rdkafka::{config::RDKafkaLogLevel, error::KafkaError};
 use serde::Deserialize;
+use vila2_actors::telemetry::LAG;
 
 /// How often an unreachable broker is mentioned.
 const SAY_EVERY: Duration = Duration::from_secs(10);
@@ -116,8 +117,7 @@ impl Status {
     /// Notes the lag of the partitions held; those no longer held are set to 0.
     pub(super) fn note_lag(&self, lag: HashMap<i32, i64>) {
         let gauge = |partition: i32, value: i64| {
-            metrics::gauge!("vila2_consumer_lag_records", "partition" => partition.to_string())
-                .set(value as f64);
+            metrics::gauge!(LAG, "partition" => partition.to_string()).set(value as f64);
         };
         let mut state = self.lock();
         for partition in state

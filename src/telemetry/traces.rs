@@ -6,7 +6,10 @@
 //! `http/protobuf`. Headers, time-outs, samplers and batch sizes are read by the SDK itself.
 //! Without export the span ids are still made and handed on, so that a trace is not broken here.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use opentelemetry::{KeyValue, global, trace::TracerProvider};
 use opentelemetry_otlp::{Protocol, SpanExporter as OtlpExporter, WithExportConfig};
@@ -22,6 +25,8 @@ use super::TelemetryError;
 
 /// How long the last spans may take to leave.
 const FLUSH: Duration = Duration::from_secs(5);
+/// How often it is mentioned that spans do not arrive.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// The process's tracer provider.
 #[derive(Debug)]
@@ -50,6 +55,7 @@ impl Traces {
             builder = builder.with_batch_exporter(OnRuntime {
                 exporter: Arc::new(exporter(protocol)?),
                 runtime: Handle::current(),
+                said: Mutex::default(),
             });
         }
         let provider = builder.build();
@@ -76,7 +82,7 @@ impl Traces {
     /// Sends what is left, for at most five seconds. Blocks: call it where that is allowed.
     pub fn stop(self) {
         if let Err(error) = self.provider.shutdown_with_timeout(FLUSH) {
-            tracing::warn!("the last spans did not leave: {error}");
+            tracing::warn!("the last spans did not leave within {FLUSH:?}: {error}");
         }
     }
 }
@@ -153,19 +159,49 @@ fn exporter(protocol: Protocol) -> Result<OtlpExporter, TelemetryError> {
 struct OnRuntime {
     exporter: Arc<OtlpExporter>,
     runtime: Handle,
+    /// When it was last mentioned that spans do not arrive.
+    said: Mutex<Option<Instant>>,
+}
+
+impl OnRuntime {
+    /// A collector that is away costs spans, never a caption; it is mentioned once a minute.
+    fn complain(&self, error: &OTelSdkError, spans: usize) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
+            *said = Some(Instant::now());
+            let (name, endpoint) = endpoint();
+            tracing::warn!(
+                "{spans} spans did not reach the collector at {endpoint} and are lost, captions \
+                 are not: {error}; check that it runs, {name}, and OTEL_EXPORTER_OTLP_PROTOCOL \
+                 (grpc or http/protobuf)"
+            );
+        }
+    }
+}
+
+/// Where spans are sent, and the variable that says so.
+fn endpoint() -> (&'static str, String) {
+    const NAMES: [&str; 2] = [
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    ];
+    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    (NAMES.into_iter())
+        .find_map(|name| set(name).map(|value| (name, value)))
+        .unwrap_or_else(|| (NAMES[1], String::from("its default address")))
 }
 
 impl SpanExporter for OnRuntime {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        let exporter = Arc::clone(&self.exporter);
-        match self
+        let (exporter, spans) = (Arc::clone(&self.exporter), batch.len());
+        let sending = self
             .runtime
-            .spawn(async move { exporter.export(batch).await })
-            .await
-        {
+            .spawn(async move { exporter.export(batch).await });
+        let result = match sending.await {
             Ok(result) => result,
             Err(error) => Err(OTelSdkError::InternalFailure(error.to_string())),
-        }
+        };
+        result.inspect_err(|error| self.complain(error, spans))
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {

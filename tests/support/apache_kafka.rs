@@ -31,20 +31,41 @@ pub struct ApacheKafka {
     port: u16,
 }
 
+/// What a broker has beyond its plain listener.
+#[derive(Default)]
+pub struct Extra {
+    /// Further listeners on loopback: a security protocol, which is the name too, and the port.
+    pub listeners: Vec<(&'static str, u16)>,
+    /// Lines for `server.properties`.
+    pub properties: String,
+    /// Arguments for `StorageTool format`.
+    pub format: Vec<String>,
+}
+
 impl ApacheKafka {
+    /// A broker with a plain listener only; see [`ApacheKafka::start_with`].
+    ///
+    /// # Panics
+    /// As there.
+    pub fn start() -> Self {
+        Self::start_with(|_| Extra::default())
+    }
+
     /// Fetches the jars where they are missing, formats a data folder and starts the broker.
     ///
     /// # Panics
     /// Where the JDK or Maven is missing (with how to install them), or the broker does not start
     /// (with the end of its log).
-    pub fn start() -> Self {
+    pub fn start_with(extra: impl FnOnce(&Path) -> Extra) -> Self {
         let lib = jars();
         let folder = TempDir::with_prefix("vila2-kafka-").expect("a scratch folder");
-        let (port, controller) = free_ports();
-        write_properties(folder.path(), port, controller);
+        let [port, controller] = free_ports();
+        let extra = extra(folder.path());
+        write_properties(folder.path(), port, controller, &extra);
         let formatted = java(&lib)
             .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c"])
             .arg(folder.path().join("server.properties"))
+            .args(&extra.format)
             .output()
             .expect(NEEDS);
         assert!(
@@ -211,16 +232,22 @@ fn launch(lib: &Path, folder: &Path) -> Child {
         .unwrap_or_else(|error| panic!("cannot run java ({error}): {NEEDS}"))
 }
 
-fn write_properties(folder: &Path, port: u16, controller: u16) {
+fn write_properties(folder: &Path, port: u16, controller: u16, extra: &Extra) {
     let data = folder.join("data");
     let data = data.display();
+    let (mut advertised, mut map) = (format!("PLAINTEXT://127.0.0.1:{port}"), String::new());
+    for (protocol, port) in &extra.listeners {
+        advertised.push_str(&format!(",{protocol}://127.0.0.1:{port}"));
+        map.push_str(&format!(",{protocol}:{protocol}"));
+    }
+    let more = &extra.properties;
     let text = format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
          controller.quorum.voters=1@127.0.0.1:{controller}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
-         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         listeners={advertised},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners={advertised}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{map}\n\
          controller.listener.names=CONTROLLER\n\
          inter.broker.listener.name=PLAINTEXT\n\
          log.dirs={data}\n\
@@ -231,17 +258,17 @@ fn write_properties(folder: &Path, port: u16, controller: u16) {
          transaction.state.log.min.isr=1\n\
          transaction.state.log.num.partitions=3\n\
          group.initial.rebalance.delay.ms=0\n\
-         group.min.session.timeout.ms=1000\n"
+         group.min.session.timeout.ms=1000\n\
+         {more}\n"
     );
     File::create(folder.join("server.properties"))
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .expect("a properties file");
 }
 
-/// Two ports that were free a moment ago.
-fn free_ports() -> (u16, u16) {
-    let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    let (first, second) = (listen(), listen());
-    let port = |listener: &TcpListener| listener.local_addr().expect("an address").port();
-    (port(&first), port(&second))
+/// Ports that were free a moment ago.
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    // All are held before any is given up: no port comes twice.
+    let held = [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
+    held.map(|listener| listener.local_addr().expect("an address").port())
 }

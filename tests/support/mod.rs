@@ -3,6 +3,10 @@
 #![allow(dead_code)] // no test uses all of it
 
 pub mod apache_kafka;
+pub mod otlp;
+pub mod page;
+pub mod program;
 pub mod relay;
 pub mod scenarios;
+pub mod tls;
 pub mod web;

@@ -109,6 +109,14 @@ impl<M: ?Sized> Host<M> {
     /// Counts a failure of a record; whether it was one too many, and how many there were.
     pub(super) fn blame(&self, ticket: &Ticket) -> (bool, u32) {
         let attempts = self.chain.attempts().add(&ticket.record, ticket.stage);
+        tracing::info!(
+            source = %ticket.record,
+            trace_id = %ticket.trace.id(),
+            engine = self.name,
+            stage = ticket.stage.as_str(),
+            attempts,
+            "was in a failed run"
+        );
         (attempts >= self.chain.config.attempts, attempts)
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use opentelemetry::KeyValue;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use super::{Exit, choice, pass, take_up};
+use super::{Exit, choice, generation, pass, take_up};
 use crate::{
     config::CaptionConfig,
     engine::{Answer, Ask, Failure, GenerateEngine, Question, Ticket},
@@ -78,13 +78,10 @@ impl Caption {
         let Envelope { mut delivery, body } = envelope;
         let Picture { request, decoded } = body;
         let error = result.as_ref().err().map(Failure::words);
-        let tokens = result.as_ref().map_or(0, |generated| generated.tokens);
         delivery.worked(Stage::Caption, worked, error.as_deref(), || {
-            vec![
-                KeyValue::new("gen_ai.operation.name", "generate_content"),
-                KeyValue::new("gen_ai.request.model", model.model.clone()),
-                KeyValue::new("gen_ai.usage.output_tokens", i64::from(tokens)),
-            ]
+            let mut attributes = generation(result.as_ref().ok());
+            attributes.push(KeyValue::new("gen_ai.request.model", model.model.clone()));
+            attributes
         });
         let generated = match result {
             Ok(generated) => generated,

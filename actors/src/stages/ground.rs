@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use super::{Exit, choice, pass, take_up};
+use super::{Exit, choice, generation, pass, take_up};
 use crate::{
     engine::{Ask, GenerateEngine, Question, Ticket},
     envelope::Envelope,
@@ -51,6 +51,7 @@ impl Actor for Ground {
                     mode,
                     Some(&config.prompt),
                     answer,
+                    generation,
                     |draft, generated| {
                         let size = (draft.facts.width, draft.facts.height);
                         let found = phrases::parse(&generated.text, size);

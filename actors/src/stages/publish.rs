@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use opentelemetry::{
-    Context, KeyValue,
+    Context,
     trace::{Status, TraceContextExt},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -79,10 +79,14 @@ impl Inner {
         self.chain.model_worked();
         let Envelope { delivery, body } = envelope;
         let id = body.draft.request.id.clone();
-        let context = self.send_span(&delivery, Destination::Captions);
+        let context = self.send_span(&delivery, Destination::Captions, Some(&id));
         let outgoing = outgoing::caption(&delivery, body, &context);
         match self.write(&delivery, outgoing, &context).await {
-            Ok(()) => delivery.settle(Outcome::Published),
+            Ok(()) => {
+                let (source, trace_id) = (&delivery.record().id, delivery.trace.id());
+                tracing::debug!(%source, %trace_id, id, "published");
+                delivery.settle(Outcome::Published);
+            }
             Err(Unwritten::LetGo) => delivery.let_go(),
             Err(Unwritten::TooLarge(detail)) => {
                 let envelope = Envelope::new(delivery, ());
@@ -99,7 +103,7 @@ impl Inner {
             delivery.let_go();
             return;
         }
-        let context = self.send_span(&delivery, Destination::Dead);
+        let context = self.send_span(&delivery, Destination::Dead, body.id.as_deref());
         let outgoing = outgoing::dead_letter(&delivery, &body, &context);
         let bare = Outgoing {
             value: None,
@@ -111,7 +115,19 @@ impl Inner {
             written = self.write(&delivery, bare, &context).await;
         }
         match written {
-            Ok(()) => delivery.settle(Outcome::DeadLettered(body.reason)),
+            Ok(()) => {
+                tracing::info!(
+                    source = %delivery.record().id,
+                    trace_id = %delivery.trace.id(),
+                    id = body.id,
+                    stage = body.stage.as_str(),
+                    reason = body.reason.as_str(),
+                    attempts = body.attempts,
+                    "dead letter: {}",
+                    outgoing::detail(&body)
+                );
+                delivery.settle(Outcome::DeadLettered(body.reason));
+            }
             Err(Unwritten::LetGo) => delivery.let_go(),
             Err(Unwritten::TooLarge(detail)) => {
                 let source = &delivery.record().id;
@@ -152,7 +168,8 @@ impl Inner {
                 // Where the ledger still says it is ours, a new term has just begun: once more.
                 Err(PublishError::Revoked) => {}
                 Err(PublishError::Unavailable(detail)) => {
-                    tracing::warn!(source = %id, "not written, trying again: {detail}");
+                    let trace_id = delivery.trace.id();
+                    tracing::warn!(source = %id, %trace_id, "not written, trying again: {detail}");
                 }
             }
             tokio::select! {
@@ -171,21 +188,12 @@ impl Inner {
     }
 
     /// The span of the write; its context goes into the headers.
-    fn send_span(&self, delivery: &Delivery, destination: Destination) -> Context {
+    fn send_span(&self, delivery: &Delivery, to: Destination, id: Option<&str>) -> Context {
         let trace = &delivery.trace;
-        if !trace.recording {
-            return trace.root.clone();
+        if trace.recording {
+            self.chain.tracing.send(trace, to, id)
+        } else {
+            trace.root.clone()
         }
-        let (name, topic) = match destination {
-            Destination::Captions => ("send captions", "captions"),
-            Destination::Dead => ("send dead", "dead"),
-        };
-        let attributes = vec![
-            KeyValue::new("messaging.system", "kafka"),
-            KeyValue::new("messaging.operation.type", "send"),
-            KeyValue::new("messaging.operation.name", "send"),
-            KeyValue::new("messaging.destination.name", topic),
-        ];
-        self.chain.tracing.send(trace, name, attributes)
     }
 }

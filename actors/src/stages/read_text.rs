@@ -45,9 +45,11 @@ impl Actor for ReadText {
             ReadTextMessage::Related(envelope) => self.ask(myself, envelope),
             ReadTextMessage::Answered(envelope, answer) => {
                 let mode = self.exit.chain.config.read_text.mode;
-                let read = (self.exit).specialist(envelope, mode, None, answer, |draft, found| {
-                    draft.text = found;
-                });
+                let none = |_: Option<&_>| Vec::new();
+                let read =
+                    (self.exit).specialist(envelope, mode, None, answer, none, |draft, found| {
+                        draft.text = found;
+                    });
                 if let Some(envelope) = read {
                     self.forward(envelope);
                 }

@@ -1,12 +1,13 @@
 //! relate: asks how the groundings stand to each other.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::{Exit, pass, take_up};
 use crate::{
     annotation::SpatialRelation,
+    delivery::Worked,
     engine::{Ask, Engine, Ticket},
     envelope::Envelope,
     message::{Draft, ReadTextMessage, RelateMessage},
@@ -45,8 +46,9 @@ impl Actor for Relate {
             RelateMessage::Grounded(envelope) => self.ask(myself, envelope),
             RelateMessage::Answered(envelope, answer) => {
                 let mode = self.exit.chain.config.relate.mode;
+                let none = |_: Option<&_>| Vec::new();
                 let related =
-                    (self.exit).specialist(envelope, mode, None, answer, |draft, found| {
+                    (self.exit).specialist(envelope, mode, None, answer, none, |draft, found| {
                         draft.spatial = found;
                     });
                 if let Some(envelope) = related {
@@ -61,13 +63,17 @@ impl Actor for Relate {
 impl Relate {
     fn ask(&self, myself: ActorRef<RelateMessage>, mut envelope: Envelope<Draft>) {
         let draft = &envelope.body;
-        let (Some(engine), Some(image), false) =
-            (&self.engine, &draft.image, draft.grounding.is_empty())
-        else {
-            // Nothing was found, so there is nothing to relate.
+        let (Some(engine), Some(image)) = (&self.engine, &draft.image) else {
             pass(&self.next, ReadTextMessage::Related(envelope));
             return;
         };
+        if draft.grounding.is_empty() {
+            // Nothing was found, so there is nothing to relate: answered at once.
+            let worked = Worked::since(Instant::now());
+            (envelope.delivery).worked(Stage::Relate, worked, None, Vec::new);
+            pass(&self.next, ReadTextMessage::Related(envelope));
+            return;
+        }
         let timeout = self.exit.chain.config.relate.timeout;
         engine.ask(Ask {
             question: Located {
