@@ -78,6 +78,15 @@ fn common(settings: &KafkaSettings) -> Result<ClientConfig, Error> {
         .set("socket.keepalive.enable", "true")
         .set("reconnect.backoff.max.ms", "2000")
         .set("allow.auto.create.topics", "false");
+    // OpenSSL is linked in and knows no CA of the system: without this a broker with a public
+    // certificate would be refused.
+    if !settings
+        .options
+        .keys()
+        .any(|name| name.starts_with("ssl.ca."))
+    {
+        config.set("ssl.ca.location", "probe");
+    }
     config.set_log_level(RDKafkaLogLevel::Info);
     Ok(config)
 }
