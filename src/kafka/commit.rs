@@ -1,9 +1,17 @@
 //! Commits the ledger's positions, with what finished above them in the metadata.
 //!
 //! One commit is under way at a time; a failed one leaves its positions dirty, so the next one
-//! carries them again.
+//! carries them again. Commits are made on a thread of their own, because rdkafka tells the outcome
+//! of a commit only to whoever waits for it: its `commit_callback` is never called.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender, TryRecvError},
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     TopicPartitionList,
@@ -15,78 +23,105 @@ use vila2_actors::ledger::{Ledger, Position};
 
 use super::rebalance::GroupCallbacks;
 
-/// A commit that has not been answered for so long is taken for lost.
-const LOST: Duration = Duration::from_secs(10);
 /// How often failing commits are mentioned.
 const SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// Positions of partitions.
+type Positions = Vec<(Arc<str>, i32, Position)>;
 
 /// When to commit, and what is under way.
 pub(super) struct Committer {
     every: Duration,
     last: Instant,
-    under_way: Option<Instant>,
+    requests: Sender<Positions>,
+    answers: Receiver<KafkaResult<()>>,
+    under_way: Option<(Instant, Positions)>,
     failures: u32,
     said: Option<Instant>,
 }
 
 impl Committer {
-    pub(super) fn new(every: Duration) -> Self {
-        Self {
+    /// Starts the thread. It ends with the committer, and holds the consumer until then.
+    pub(super) fn start(
+        consumer: Arc<BaseConsumer<GroupCallbacks>>,
+        every: Duration,
+    ) -> std::io::Result<Self> {
+        let (requests, inbox) = mpsc::channel::<Positions>();
+        let (outbox, answers) = mpsc::channel();
+        thread::Builder::new()
+            .name("kafka-commits".into())
+            .spawn(move || {
+                while let Ok(positions) = inbox.recv() {
+                    let answer = commit(&consumer, &positions);
+                    if outbox.send(answer).is_err() {
+                        return;
+                    }
+                }
+            })?;
+        Ok(Self {
             every,
             last: Instant::now(),
+            requests,
+            answers,
             under_way: None,
             failures: 0,
             said: None,
-        }
+        })
     }
 
-    /// Commits what changed, where it is time.
-    pub(super) fn tick(&mut self, consumer: &BaseConsumer<GroupCallbacks>, ledger: &Ledger) {
+    /// Takes the answer to the commit under way, and commits what changed, where it is time.
+    pub(super) fn tick(&mut self, ledger: &Ledger) {
+        self.take_answer(ledger);
         if self.last.elapsed() >= self.every {
-            self.commit(consumer, ledger);
+            self.commit(ledger);
         }
     }
 
     /// Commits what changed, unless a commit is under way.
     ///
     /// Returns whether everything is committed.
-    pub(super) fn commit(
-        &mut self,
-        consumer: &BaseConsumer<GroupCallbacks>,
-        ledger: &Ledger,
-    ) -> bool {
-        if self.under_way.is_some_and(|since| since.elapsed() < LOST) {
+    pub(super) fn commit(&mut self, ledger: &Ledger) -> bool {
+        self.take_answer(ledger);
+        if self.under_way.is_some() {
             return false;
         }
         self.last = Instant::now();
-        self.under_way = None;
         let dirty = ledger.dirty();
         if dirty.is_empty() {
             return true;
         }
-        let list = list(
-            dirty
-                .iter()
-                .map(|(topic, partition, at)| (&**topic, *partition, at)),
-        );
-        match list.and_then(|list| consumer.commit(&list, CommitMode::Async)) {
-            Ok(()) => self.under_way = Some(Instant::now()),
-            Err(fault) => self.failed(&fault),
+        // A thread that is gone leaves everything dirty; the last commit before a revocation is
+        // not made there.
+        if self.requests.send(dirty.clone()).is_ok() {
+            self.under_way = Some((Instant::now(), dirty));
         }
         false
     }
 
-    /// Takes the answer to the commit under way.
-    pub(super) fn answered(&mut self, answer: &KafkaResult<()>) {
-        self.under_way = None;
+    fn take_answer(&mut self, ledger: &Ledger) {
+        let answer = match self.answers.try_recv() {
+            Ok(answer) => answer,
+            Err(TryRecvError::Empty) => return,
+            Err(TryRecvError::Disconnected) => {
+                self.under_way = None;
+                return;
+            }
+        };
+        let Some((since, positions)) = self.under_way.take() else {
+            return;
+        };
         match answer {
             Ok(()) => {
+                tracing::debug!(after = ?since.elapsed(), "committed");
+                for (topic, partition, position) in &positions {
+                    ledger.committed(topic, *partition, position.offset);
+                }
                 if self.said.take().is_some() {
                     tracing::info!("commits succeed again after {} failures", self.failures);
                 }
                 self.failures = 0;
             }
-            Err(fault) => self.failed(fault),
+            Err(fault) => self.failed(&fault),
         }
     }
 
@@ -104,6 +139,21 @@ impl Committer {
             tracing::debug!(%fault, "a commit failed");
         }
     }
+}
+
+/// Commits and waits for the answer, which librdkafka gives in any case, if only that no
+/// coordinator is to be found. Partitions that were given back meanwhile are left out: their last
+/// commit is made where they are revoked.
+fn commit(consumer: &BaseConsumer<GroupCallbacks>, positions: &Positions) -> KafkaResult<()> {
+    let ledger = &consumer.context().ledger;
+    let ours = positions.iter().filter(|(topic, partition, at)| {
+        (ledger.position(topic, *partition)).is_some_and(|now| now.offset >= at.offset)
+    });
+    let list = list(ours.map(|(topic, partition, at)| (&**topic, *partition, at)))?;
+    if list.count() == 0 {
+        return Ok(());
+    }
+    consumer.commit(&list, CommitMode::Sync)
 }
 
 /// A list for one commit. Always a new one: rdkafka leaks metadata that is overwritten.

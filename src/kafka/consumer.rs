@@ -48,6 +48,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const SAY_EVERY: Duration = Duration::from_secs(10);
 /// How long the last commit may take.
 const LAST_COMMIT: Duration = Duration::from_secs(2);
+/// How long the committer's thread may take to end.
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// Where records go: the chain's intake.
 pub trait Inlet: Send + 'static {
@@ -110,13 +112,16 @@ impl Consumer {
         consumer
             .subscribe(&[&settings.topics.images])
             .map_err(|fault| Error::Client(fault.to_string()))?;
+        let consumer = Arc::new(consumer);
+        let committer = Committer::start(Arc::clone(&consumer), settings.commit_every)
+            .map_err(|fault| Error::Client(fault.to_string()))?;
         let (commands, inbox) = mpsc::channel();
         let (done, finished) = watch::channel(false);
         let member = Member {
             inlet: Box::new(inlet),
             inbox,
             flow: Flow::new(),
-            committer: Committer::new(settings.commit_every),
+            committer,
             seeks: Vec::new(),
             looked: Instant::now(),
             said: None,
@@ -174,9 +179,10 @@ impl Source for Rewinder {
     }
 }
 
-/// The thread's own state. Dropping the consumer leaves the group.
+/// The thread's own state. Dropping the consumer, the committer's handle on it included, leaves the
+/// group.
 struct Member {
-    consumer: BaseConsumer<GroupCallbacks>,
+    consumer: Arc<BaseConsumer<GroupCallbacks>>,
     inlet: Box<dyn Inlet>,
     inbox: Receiver<Command>,
     flow: Flow,
@@ -203,14 +209,33 @@ impl Member {
         self.flow.drain();
         self.reconcile();
         let deadline = Instant::now() + LAST_COMMIT;
-        while !self
-            .committer
-            .commit(&self.consumer, &self.callbacks().ledger.clone())
-            && Instant::now() < deadline
-        {
+        let ledger = Arc::clone(&self.callbacks().ledger);
+        while !self.committer.commit(&ledger) && Instant::now() < deadline {
             self.poll();
         }
         self.callbacks().status.note_joined(false);
+        self.leave();
+    }
+
+    /// Gives the consumer up on this thread, which leaves the group, unless a commit that is not
+    /// answered still needs it.
+    fn leave(self) {
+        let Self {
+            consumer,
+            committer,
+            ..
+        } = self;
+        drop(committer);
+        let deadline = Instant::now() + LEAVE;
+        let mut shared = consumer;
+        loop {
+            match Arc::try_unwrap(shared) {
+                Ok(own) => return drop(own),
+                Err(again) if Instant::now() < deadline => shared = again,
+                Err(_) => return,
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn callbacks(&self) -> &GroupCallbacks {
@@ -258,7 +283,6 @@ impl Member {
                     self.seeks
                         .retain(|partition| !partitions.contains(partition));
                 }
-                Event::Committed(answer) => self.committer.answered(&answer),
             }
         }
     }
@@ -318,7 +342,7 @@ impl Member {
 
     fn look(&mut self) {
         let ledger = Arc::clone(&self.callbacks().ledger);
-        self.committer.tick(&self.consumer, &ledger);
+        self.committer.tick(&ledger);
         if self.looked.elapsed() < LOOK_EVERY {
             return;
         }

@@ -11,7 +11,7 @@ use rdkafka::{
     ClientContext, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol},
-    error::{KafkaError, KafkaResult},
+    error::KafkaError,
     topic_partition_list::{Offset, TopicPartitionListElem},
     types::RDKafkaRespErr,
 };
@@ -35,7 +35,6 @@ const WATERMARKS: Duration = Duration::from_secs(2);
 pub(super) enum Event {
     Assigned(Vec<i32>),
     Revoked(Vec<i32>),
-    Committed(KafkaResult<()>),
 }
 
 /// The group member's callbacks.
@@ -292,20 +291,5 @@ impl ConsumerContext for GroupCallbacks {
             tracing::info!(?partitions, "revoked");
             self.revoke(consumer, &partitions);
         }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let mut answer = result;
-        for element in offsets.elements() {
-            match (element.error(), element.offset()) {
-                (Ok(()), Offset::Offset(offset)) if answer.is_ok() => {
-                    self.ledger
-                        .committed(element.topic(), element.partition(), offset);
-                }
-                (Err(fault), _) if answer.is_ok() => answer = Err(fault),
-                _ => {}
-            }
-        }
-        self.tell(Event::Committed(answer));
     }
 }

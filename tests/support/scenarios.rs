@@ -1,6 +1,9 @@
 //! What delivery must hold on any broker. Each scenario wants fresh topics of three partitions.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use vila2::kafka::{KafkaSettings, read};
 
@@ -18,6 +21,23 @@ pub async fn every_record_once(settings: &KafkaSettings) {
         let lag = relay.status.lag();
         lag.len() == 3 && lag.values().all(|lag| *lag == 0)
     });
+    relay.stop().await;
+}
+
+/// Commits keep up with what is settled: ten times one record more, each committed before the next
+/// is published, in a fraction of the time in which an unanswered commit is waited for.
+pub async fn commits_keep_up(settings: &KafkaSettings) {
+    let relay = Relay::start(settings, 64, |_| false);
+    let begun = Instant::now();
+    for number in 0..10 {
+        publish(settings, number..number + 1);
+        eventually("the group has committed the end", || is_committed(settings));
+    }
+    let taken = begun.elapsed();
+    assert!(
+        taken < Duration::from_secs(45),
+        "ten commits took {taken:?}"
+    );
     relay.stop().await;
 }
 
