@@ -6,6 +6,12 @@
 
 mod support;
 
+use std::{collections::BTreeMap, time::Duration};
+
+use rdkafka::{
+    ClientConfig,
+    producer::{BaseProducer, BaseRecord, Producer as _},
+};
 use support::{apache_kafka::ApacheKafka, relay, scenarios};
 use vila2::kafka::{Error, KafkaSettings, read};
 
@@ -30,6 +36,8 @@ fn delivery_holds_on_apache_kafka() {
 
     let once = fresh(&kafka, "once");
     runtime.block_on(scenarios::every_record_once(&once));
+    let commits = fresh(&kafka, "commits");
+    runtime.block_on(scenarios::commits_keep_up(&commits));
     let full = fresh(&kafka, "full");
     runtime.block_on(scenarios::a_full_intake(&full));
     let map = fresh(&kafka, "map");
@@ -38,6 +46,39 @@ fn delivery_holds_on_apache_kafka() {
     runtime.block_on(scenarios::two_members(&members));
     let rewind = fresh(&kafka, "rewind");
     runtime.block_on(scenarios::a_rewind(&rewind));
+    markers_of_transactions_are_no_records(&fresh(&kafka, "markers"));
+}
+
+/// A partition that ends in the marker of a transaction has nothing to read before its end.
+fn markers_of_transactions_are_no_records(settings: &KafkaSettings) {
+    let topic = &settings.topics.images;
+    let wait = Duration::from_secs(30);
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &settings.brokers)
+        .set("transactional.id", "markers")
+        .create()
+        .unwrap();
+    producer.init_transactions(wait).unwrap();
+    producer.begin_transaction().unwrap();
+    for partition in [0, 2] {
+        let record = BaseRecord::<str, str>::to(topic).partition(partition);
+        producer
+            .send(record.payload("http://images/1.png"))
+            .unwrap();
+    }
+    producer.commit_transaction(wait).unwrap();
+
+    // The markers are written after the commit was answered.
+    let bounds = || read::bounds(settings, topic).unwrap();
+    relay::eventually("a record and a marker in each", || {
+        bounds()[&0] == (0, 2) && bounds()[&2] == (0, 2)
+    });
+    let bounds = bounds();
+    let read = BTreeMap::from([(0, 1), (2, 1)]);
+    assert!(!read::is_settled(&bounds, &read));
+    assert!(read::is_void(settings, topic, &bounds, &read).unwrap());
+    let unread = BTreeMap::from([(0, 1)]);
+    assert!(!read::is_void(settings, topic, &bounds, &unread).unwrap());
 }
 
 #[test]

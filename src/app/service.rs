@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -21,7 +21,7 @@ use crate::{
     health::{Check, Page, Probes},
     kafka::{
         Consumer, Gate, KafkaPublisher, KafkaSettings, Status,
-        read::{bounds, committed_offsets, is_settled},
+        read::{bounds, committed_offsets, is_settled, is_void},
     },
     shutdown::{Shutdown, Signal},
 };
@@ -33,7 +33,8 @@ const GRACE: Duration = Duration::from_secs(60);
 const GOODBYE: Duration = Duration::from_secs(5);
 /// How often the group's position is compared with the topic's end.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How often an unreachable broker is asked for the topic's end.
+/// How often an unreachable broker is asked for the topic's end, and how often the group's position
+/// while records are in flight.
 const ASK_EVERY: Duration = Duration::from_secs(10);
 
 /// A running service.
@@ -212,14 +213,25 @@ impl Service {
             tokio::time::sleep(ASK_EVERY).await;
         };
         let mut settled = is_settled(&ends, &BTreeMap::new());
+        let mut asked = Instant::now();
         while !settled {
             tokio::time::sleep(LOOK_EVERY).await;
-            if self.pipeline.in_flight() > 0 {
+            // Of a topic that never stops filling, records are always in flight.
+            let idle = self.pipeline.in_flight() == 0;
+            if !idle && asked.elapsed() < ASK_EVERY {
                 continue;
             }
-            let kafka = self.kafka.clone();
-            match blocking(move || committed_offsets(&kafka, &kafka.topics.images)).await {
-                Ok(committed) => settled = is_settled(&ends, &committed),
+            asked = Instant::now();
+            let (kafka, ends) = (self.kafka.clone(), ends.clone());
+            let ask = move || {
+                let topic = &kafka.topics.images;
+                let committed = committed_offsets(&kafka, topic)?;
+                // A topic may end in markers of transactions, which nothing is committed past.
+                Ok(is_settled(&ends, &committed)
+                    || (idle && is_void(&kafka, topic, &ends, &committed)?))
+            };
+            match blocking(ask).await {
+                Ok(answer) => settled = answer,
                 Err(error) => tracing::warn!("{error}; asking again"),
             }
         }

@@ -195,6 +195,63 @@ pub fn is_settled(bounds: &BTreeMap<i32, (i64, i64)>, committed: &BTreeMap<i32, 
     })
 }
 
+/// Whether nothing is to be read any more between what is committed and the ends in `bounds`: what
+/// is there are no records but markers of transactions, which no consumer gets to see and no group
+/// commits past. Partitions without a commit count from their first offset.
+///
+/// # Errors
+/// [`Error::Options`], [`Error::Client`], [`Error::Broker`]; the last where the broker does not
+/// answer within 10 s.
+pub fn is_void(
+    settings: &KafkaSettings,
+    topic: &str,
+    bounds: &BTreeMap<i32, (i64, i64)>,
+    committed: &BTreeMap<i32, i64>,
+) -> Result<bool, Error> {
+    let consumer: BaseConsumer<Onlooker> =
+        client::onlooker(settings, &format!("{}-reader", settings.group))?
+            .set("enable.partition.eof", "true")
+            .create_with_context(Onlooker)
+            .map_err(|fault| Error::Client(fault.to_string()))?;
+    let mut open = BTreeMap::new();
+    let mut list = TopicPartitionList::new();
+    for (&partition, &(first, end)) in bounds {
+        let from = committed
+            .get(&partition)
+            .copied()
+            .unwrap_or(first)
+            .max(first);
+        if from < end {
+            open.insert(partition, end);
+            list.add_partition_offset(topic, partition, Offset::Offset(from))
+                .map_err(|fault| Error::Client(fault.to_string()))?;
+        }
+    }
+    consumer
+        .assign(&list)
+        .map_err(|fault| Error::Client(fault.to_string()))?;
+    let deadline = Instant::now() + CONNECT;
+    while !open.is_empty() {
+        match consumer.poll(deadline.saturating_duration_since(Instant::now())) {
+            Some(Ok(message)) => match open.get(&message.partition()) {
+                Some(&end) if message.offset() < end => return Ok(false),
+                _ => drop(open.remove(&message.partition())),
+            },
+            Some(Err(KafkaError::PartitionEOF(partition))) => drop(open.remove(&partition)),
+            Some(Err(fault)) if !passing(&fault) => {
+                return Err(Error::Broker(cluster_error(&fault)));
+            }
+            _ if Instant::now() >= deadline => {
+                return Err(Error::Broker(format!(
+                    "topic `{topic}` was not read to its end"
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(true)
+}
+
 fn onlooker(settings: &KafkaSettings, group: &str) -> Result<BaseConsumer<Onlooker>, Error> {
     client::onlooker(settings, group)?
         .create_with_context(Onlooker)
