@@ -4,7 +4,7 @@ export PYTHON ?= python3
 RUNTIME = target/runtime
 CLIENTS = target/clients
 
-.PHONY: demo test lint bench kafka runtime clients
+.PHONY: demo test lint bench kafka chaos soak runtime clients
 
 # The whole path on this machine; leaves target/demo/.
 demo: runtime
@@ -19,12 +19,20 @@ lint:
 	cargo clippy --release --workspace --all-targets -- -D warnings
 
 bench: runtime
-	cargo bench
+	cargo bench --bench efficiency
 
 # Only what is tested against Kafka: the broker in the process, and Apache Kafka.
 kafka: runtime clients
-	cargo test --release --test kafka_embedded --test kafka_apache --test kafka_secure \
-	  --test full_path --test python_client
+	cargo test --release --test kafka_embedded --test kafka_apache --test kafka_faults \
+	  --test kafka_secure --test full_path --test python_client
+
+# Two engines killed again and again, the broker too; one table. Options: CHAOS="--seed 2 --kills 50".
+chaos: runtime
+	cargo bench --profile release --bench chaos -- $(CHAOS)
+
+# An hour under load with a fifth of bad URLs; memory, files and threads. SOAK="--minutes 5" for less.
+soak: runtime
+	cargo bench --profile release --bench soak -- $(SOAK)
 
 # ONNX Runtime and PP-OCR, by pip, with pinned versions and hashes.
 runtime: $(RUNTIME)/.complete

@@ -1,12 +1,17 @@
-//! Shared by the tests of the outside.
+//! Shared by the tests of the outside, and by the benches that run the shipped program.
 
 #![allow(dead_code)] // no test uses all of it
 
+pub mod answers;
 pub mod apache_kafka;
+pub mod engine;
+pub mod faults;
+pub mod group;
 pub mod otlp;
 pub mod page;
 pub mod program;
 pub mod relay;
+pub mod requests;
 pub mod scenarios;
 pub mod tls;
 pub mod web;
