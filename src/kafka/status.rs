@@ -206,6 +206,13 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
             tracing::error!(target: "librdkafka", facility, "{message}");
         }
+        // The position was not there any more: retention deleted what was not read, or the topic
+        // was made anew. `auto.offset.reset` decides where reading goes on.
+        RDKafkaLogLevel::Warning if facility == "OFFSET" => {
+            tracing::error!(
+                "the position in the topic is gone, reading goes on elsewhere: {message}"
+            );
+        }
         _ => tracing::debug!(target: "librdkafka", facility, "{message}"),
     }
 }
