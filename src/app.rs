@@ -3,6 +3,7 @@
 
 pub mod local;
 mod models;
+pub mod publishing;
 pub mod service;
 mod settings;
 

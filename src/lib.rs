@@ -13,6 +13,8 @@ pub mod health;
 
 pub mod shutdown;
 
+pub mod requests;
+
 pub mod kafka;
 
 pub mod fetch;

@@ -232,6 +232,7 @@ fn arrows_between_the_modules_of_the_outside_point_one_way() {
         ("telemetry", vec![]),
         ("health", vec![]),
         ("shutdown", vec![]),
+        ("requests", vec![]),
         ("kafka", vec![]),
         ("fetch", vec![]),
         ("decode", vec![]),
@@ -279,6 +280,7 @@ fn arrows_between_the_modules_of_the_outside_point_one_way() {
 fn each_library_of_the_world_is_named_by_one_module_only() {
     let homes = [
         ("rdkafka", "src/kafka/"),
+        ("parquet", "src/requests/"),
         ("ort", "src/models/"),
         ("tokenizers", "src/models/"),
         ("clap", "src/cli/"),

@@ -21,7 +21,7 @@ use crate::{
     health::{Check, Page, Probes},
     kafka::{
         Consumer, Gate, KafkaPublisher, KafkaSettings, Status,
-        read::{bounds, committed_offsets, is_settled},
+        read::{bounds, committed_offsets, is_settled, read_to_end},
     },
     shutdown::{Shutdown, Signal},
 };
@@ -33,6 +33,8 @@ const GRACE: Duration = Duration::from_secs(60);
 const GOODBYE: Duration = Duration::from_secs(5);
 /// How often the group's position is compared with the topic's end.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Under load only every so often.
+const LOOKS_UNDER_LOAD: u64 = 4;
 /// How often an unreachable broker is asked for the topic's end.
 const ASK_EVERY: Duration = Duration::from_secs(10);
 
@@ -212,18 +214,63 @@ impl Service {
             tokio::time::sleep(ASK_EVERY).await;
         };
         let mut settled = is_settled(&ends, &BTreeMap::new());
-        while !settled {
+        let mut before = None;
+        for look in 1_u64.. {
+            if settled {
+                break;
+            }
             tokio::time::sleep(LOOK_EVERY).await;
-            if self.pipeline.in_flight() > 0 {
+            // Under load the broker is asked less often; a topic that never stops filling has an
+            // end too.
+            let idle = self.pipeline.in_flight() == 0;
+            if !idle && look % LOOKS_UNDER_LOAD != 0 {
                 continue;
             }
             let kafka = self.kafka.clone();
-            match blocking(move || committed_offsets(&kafka, &kafka.topics.images)).await {
-                Ok(committed) => settled = is_settled(&ends, &committed),
-                Err(error) => tracing::warn!("{error}; asking again"),
+            let committed =
+                match blocking(move || committed_offsets(&kafka, &kafka.topics.images)).await {
+                    Ok(committed) => committed,
+                    Err(error) => {
+                        tracing::warn!("{error}; asking again");
+                        continue;
+                    }
+                };
+            settled = is_settled(&ends, &committed);
+            if !settled && idle && before.as_ref() == Some(&committed) {
+                settled = self.is_only_markers(&ends, &committed).await;
             }
+            before = Some(committed);
         }
         Ok(())
+    }
+
+    /// Whether nothing is left below the ends but the markers that transactions leave behind: they
+    /// have offsets, but no consumer ever sees them.
+    async fn is_only_markers(
+        &self,
+        ends: &BTreeMap<i32, (i64, i64)>,
+        committed: &BTreeMap<i32, i64>,
+    ) -> bool {
+        let left: BTreeMap<i32, (i64, i64)> = ends
+            .iter()
+            .map(|(partition, (first, end))| {
+                let at = committed.get(partition).copied().unwrap_or(*first);
+                (*partition, (at.max(*first), *end))
+            })
+            .collect();
+        let kafka = self.kafka.clone();
+        let asked = blocking(move || {
+            let mut found = false;
+            read_to_end(&kafka, &kafka.topics.images, &left, |_| {
+                found = true;
+                false
+            })?;
+            Ok(!found)
+        });
+        asked.await.unwrap_or_else(|error| {
+            tracing::debug!("what is left of the topic: {error}");
+            false
+        })
     }
 }
 

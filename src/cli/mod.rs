@@ -4,6 +4,7 @@
 
 mod caption;
 mod config;
+mod dead;
 mod demo;
 mod output;
 mod progress;
@@ -12,7 +13,15 @@ mod run;
 mod scenes;
 mod tail;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 use tokio::runtime::Runtime;
@@ -56,6 +65,9 @@ enum Command {
     Publish(publish::Arguments),
     /// Follow the output, the dead letters or the input
     Tail(tail::Arguments),
+    /// Look at the dead letters, or give their originals back to the input topic
+    #[command(subcommand)]
+    Dead(dead::Command),
     /// Caption images in process, without Kafka
     Caption(caption::Arguments),
     /// Draw pictures with exact truth, and score captions against it
@@ -149,6 +161,7 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&common, arguments),
         Command::Publish(arguments) => publish::run(&common, arguments),
         Command::Tail(arguments) => tail::run(&common, arguments),
+        Command::Dead(command) => dead::run(&common, command),
         Command::Caption(arguments) => caption::run(&common, &arguments),
         Command::Scenes(command) => scenes::run(command),
         Command::Config(command) => config::run(&common, &command),
@@ -212,6 +225,35 @@ fn interruptible(
             }
             _ = shutdown.requested() => Err(Failure::Interrupted),
         }
+    });
+    runtime.shutdown_background();
+    result
+}
+
+/// How long work that was asked to stop may take for it.
+const STOPPING: Duration = Duration::from_secs(15);
+
+/// Runs blocking work that is told of the first signal and then ends by itself in good order.
+fn stoppable(
+    work: impl FnOnce(Arc<AtomicBool>) -> Result<(), Failure> + Send + 'static,
+) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&stop);
+    let result = runtime.block_on(async {
+        let mut shutdown = Shutdown::listen()?;
+        let mut work = tokio::task::spawn_blocking(move || work(told));
+        let done = tokio::select! {
+            done = &mut work => done,
+            _ = shutdown.requested() => {
+                stop.store(true, Ordering::Relaxed);
+                match tokio::time::timeout(STOPPING, work).await {
+                    Ok(done) => done,
+                    Err(_) => return Err(Failure::Interrupted),
+                }
+            }
+        };
+        done.unwrap_or_else(|error| Err(Failure::Failed(error.to_string())))
     });
     runtime.shutdown_background();
     result

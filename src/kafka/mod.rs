@@ -37,6 +37,8 @@ pub mod publish;
 
 pub mod read;
 
+pub mod dead;
+
 pub use client::check_options;
 pub use consumer::{Consumer, Inlet};
 pub use embedded::Embedded;
@@ -124,6 +126,9 @@ pub enum Error {
     /// The broker refused, or an answer did not come.
     #[error("{0}")]
     Broker(String),
+    /// A record that no broker would take.
+    #[error("a record of {0} bytes is larger than message.max.bytes (kafka.options)")]
+    TooLarge(usize),
     /// More than the embedded broker holds.
     #[error("{0}")]
     Limit(String),

@@ -13,13 +13,16 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer as _, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
+    message::BorrowedMessage,
     topic_partition_list::Offset,
 };
 
-use super::{Error, KafkaSettings, client, codec, status};
+use super::{Error, KafkaSettings, client, codec, rebalance, status};
 
 /// How long the broker is waited for.
 const CONNECT: Duration = Duration::from_secs(10);
+/// How long a stretch that is not read to its end may be silent.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// A record as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,19 +99,7 @@ impl Reader {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.consumer.poll(left) {
-                Some(Ok(message)) => {
-                    return Ok(Some(Received {
-                        partition: message.partition(),
-                        offset: message.offset(),
-                        timestamp_ms: match message.timestamp() {
-                            Timestamp::NotAvailable => None,
-                            Timestamp::CreateTime(at) | Timestamp::LogAppendTime(at) => Some(at),
-                        },
-                        key: message.key().map(Bytes::copy_from_slice),
-                        value: message.payload().map(Bytes::copy_from_slice),
-                        headers: codec::texts(message.headers()),
-                    }));
-                }
+                Some(Ok(message)) => return Ok(Some(received(&message))),
                 Some(Err(fault)) if !passing(&fault) => {
                     return Err(Error::Broker(cluster_error(&fault)));
                 }
@@ -164,6 +155,20 @@ pub fn committed_offsets(
     settings: &KafkaSettings,
     topic: &str,
 ) -> Result<BTreeMap<i32, i64>, Error> {
+    let committed = committed(settings, topic)?.into_iter();
+    Ok(committed
+        .map(|(partition, (offset, _))| (partition, offset))
+        .collect())
+}
+
+/// The same with the commits' metadata; what is no UTF-8 counts as none.
+///
+/// # Errors
+/// [`Error::Unreachable`], [`Error::Topic`], [`Error::Broker`].
+pub fn committed(
+    settings: &KafkaSettings,
+    topic: &str,
+) -> Result<BTreeMap<i32, (i64, String)>, Error> {
     let consumer = onlooker(settings, &settings.group)?;
     let mut list = TopicPartitionList::new();
     for partition in require_topic(consumer.client(), settings, topic, CONNECT)? {
@@ -172,14 +177,78 @@ pub fn committed_offsets(
     let list = consumer
         .committed_offsets(list, CONNECT)
         .map_err(|fault| Error::Broker(cluster_error(&fault)))?;
-    let committed = list
-        .elements()
-        .into_iter()
-        .filter_map(|element| match element.offset() {
-            Offset::Offset(offset) => Some((element.partition(), offset)),
-            _ => None,
-        });
-    Ok(committed.collect())
+    let elements = list.elements();
+    let committed = elements.iter().filter_map(rebalance::position);
+    Ok(committed
+        .map(|(partition, at)| (partition, (at.offset, at.metadata)))
+        .collect())
+}
+
+/// Reads the stretch from the first offset to the end of each partition, or to the present end
+/// where that comes first (control records have offsets too, but are never seen). `each` ends the
+/// reading by `false`.
+///
+/// # Errors
+/// [`Error::Client`], [`Error::Broker`].
+pub fn read_to_end(
+    settings: &KafkaSettings,
+    topic: &str,
+    stretch: &BTreeMap<i32, (i64, i64)>,
+    mut each: impl FnMut(Received) -> bool,
+) -> Result<(), Error> {
+    let client = |fault: KafkaError| Error::Client(fault.to_string());
+    let mut open: BTreeMap<i32, i64> = stretch
+        .iter()
+        .filter(|(_, (first, end))| first < end)
+        .map(|(partition, (_, end))| (*partition, *end))
+        .collect();
+    if open.is_empty() {
+        return Ok(());
+    }
+    let group = format!("{}-reader", settings.group);
+    let consumer: BaseConsumer<Onlooker> = client::onlooker(settings, &group)?
+        .set("enable.partition.eof", "true")
+        .create_with_context(Onlooker)
+        .map_err(client)?;
+    let mut list = TopicPartitionList::new();
+    for partition in open.keys() {
+        let first = Offset::Offset(stretch[partition].0);
+        list.add_partition_offset(topic, *partition, first)
+            .map_err(client)?;
+    }
+    consumer.assign(&list).map_err(client)?;
+    let mut heard = Instant::now();
+    while !open.is_empty() {
+        match consumer.poll(Duration::from_millis(200)) {
+            Some(Ok(message)) => {
+                heard = Instant::now();
+                let (partition, offset) = (message.partition(), message.offset());
+                let Some(&end) = open.get(&partition) else {
+                    continue;
+                };
+                if offset < end && !each(received(&message)) {
+                    return Ok(());
+                }
+                if offset + 1 >= end {
+                    open.remove(&partition);
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                heard = Instant::now();
+                open.remove(&partition);
+            }
+            Some(Err(fault)) if !passing(&fault) => {
+                return Err(Error::Broker(cluster_error(&fault)));
+            }
+            _ if heard.elapsed() >= SILENCE => {
+                return Err(Error::Broker(format!(
+                    "`{topic}`: nothing came for {SILENCE:?} although there is more to read"
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Whether a group that committed `committed` has settled everything up to the ends in `bounds`.
@@ -193,6 +262,20 @@ pub fn is_settled(bounds: &BTreeMap<i32, (i64, i64)>, committed: &BTreeMap<i32, 
             .max(first)
             >= end
     })
+}
+
+fn received(message: &BorrowedMessage<'_>) -> Received {
+    Received {
+        partition: message.partition(),
+        offset: message.offset(),
+        timestamp_ms: match message.timestamp() {
+            Timestamp::NotAvailable => None,
+            Timestamp::CreateTime(at) | Timestamp::LogAppendTime(at) => Some(at),
+        },
+        key: message.key().map(Bytes::copy_from_slice),
+        value: message.payload().map(Bytes::copy_from_slice),
+        headers: codec::texts(message.headers()),
+    }
 }
 
 fn onlooker(settings: &KafkaSettings, group: &str) -> Result<BaseConsumer<Onlooker>, Error> {

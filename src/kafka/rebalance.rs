@@ -244,7 +244,7 @@ impl GroupCallbacks {
 
 /// A committed offset with its metadata; rdkafka panics on metadata that is not UTF-8, which any
 /// client of the group could have written.
-fn position(element: &TopicPartitionListElem<'_>) -> Option<(i32, Position)> {
+pub(super) fn position(element: &TopicPartitionListElem<'_>) -> Option<(i32, Position)> {
     let Offset::Offset(offset) = element.offset() else {
         return None;
     };

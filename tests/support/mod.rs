@@ -3,6 +3,7 @@
 #![allow(dead_code)] // no test uses all of it
 
 pub mod apache_kafka;
+pub mod on_topics;
 pub mod otlp;
 pub mod page;
 pub mod program;
