@@ -28,3 +28,5 @@ pub mod scenes;
 pub mod report;
 
 pub mod demo;
+
+pub mod doctor;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::task::JoinHandle;
 use vila2_actors::{
     engine::EngineStats,
     ledger::Ledger,
@@ -21,6 +22,7 @@ use crate::{
     health::{Check, Page, Probes},
     kafka::{
         Consumer, Gate, KafkaPublisher, KafkaSettings, Status,
+        inspect::missing_topics,
         read::{bounds, committed_offsets, is_settled},
     },
     shutdown::{Shutdown, Signal},
@@ -44,6 +46,7 @@ pub struct Service {
     kafka: KafkaSettings,
     status: Arc<Status>,
     page: Option<Page>,
+    topics: JoinHandle<()>,
     /// Age at which the oldest record, or a model call, means that the process is wedged.
     wedged_after: Duration,
     drain: Duration,
@@ -96,12 +99,13 @@ impl Service {
         );
         let pipeline = Pipeline::start(settings::chain(config), ports)
             .await
-            .map_err(start_faults)?;
+            .map_err(|error| start_faults(error, config, layers))?;
         let consumer =
             Consumer::start(&kafka, pipeline.intake(), ledger, gate, Arc::clone(&status))?;
         pipeline.set_source(consumer.source());
         // Set once, here.
         let _ = parts.set((pipeline.clone(), Arc::clone(&status)));
+        let topics = tokio::spawn(watch_topics(kafka.clone(), Arc::clone(&status)));
         Ok(Self {
             pipeline,
             consumer,
@@ -109,6 +113,7 @@ impl Service {
             kafka,
             status,
             page,
+            topics,
             wedged_after,
             drain: config.limits.drain,
         })
@@ -183,6 +188,7 @@ impl Service {
     /// Stops the intake, waits within `limits.drain_ms` until every record is settled, commits and
     /// leaves the group.
     pub async fn stop(self) -> Drained {
+        self.topics.abort();
         self.consumer.drain();
         let drained = self.pipeline.drain(self.drain).await;
         if drained.left > 0 {
@@ -224,6 +230,27 @@ impl Service {
             }
         }
         Ok(())
+    }
+}
+
+/// Says every 10 s which topics are missing, until all are there: they may be made at any time.
+async fn watch_topics(kafka: KafkaSettings, status: Arc<Status>) {
+    loop {
+        let asked = kafka.clone();
+        match blocking(move || missing_topics(&asked)).await {
+            Ok(missing) => {
+                for missing in &missing {
+                    tracing::warn!("{missing}; waiting for it");
+                }
+                status.note_topics(missing.clone());
+                if missing.is_empty() {
+                    return;
+                }
+            }
+            // That no broker answers is said by the clients.
+            Err(error) => tracing::debug!("{error}"),
+        }
+        tokio::time::sleep(ASK_EVERY).await;
     }
 }
 

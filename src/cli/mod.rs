@@ -5,6 +5,8 @@
 mod caption;
 mod config;
 mod demo;
+mod doctor;
+mod models;
 mod output;
 mod progress;
 mod publish;
@@ -61,6 +63,11 @@ enum Command {
     /// Draw pictures with exact truth, and score captions against it
     #[command(subcommand)]
     Scenes(scenes::Command),
+    /// Look at everything `run` needs, change nothing, and say what to do
+    Doctor(doctor::Arguments),
+    /// List, look into, try or fetch models
+    #[command(subcommand)]
+    Models(models::Command),
     /// Check the configuration, or show what is in effect
     #[command(subcommand)]
     Config(config::Command),
@@ -151,6 +158,8 @@ pub fn main() -> ExitCode {
         Command::Tail(arguments) => tail::run(&common, arguments),
         Command::Caption(arguments) => caption::run(&common, &arguments),
         Command::Scenes(command) => scenes::run(command),
+        Command::Doctor(arguments) => doctor::run(&common, &arguments),
+        Command::Models(command) => models::run(&common, command),
         Command::Config(command) => config::run(&common, &command),
     };
     let Err(failure) = result else {

@@ -53,6 +53,15 @@ pub(super) fn table<'a>(header: impl IntoIterator<Item = &'a str>) -> Table {
     table
 }
 
+/// Columns for a table on stdout: those of the terminal, else enough for a file.
+pub(super) fn width() -> u16 {
+    const FILE: u16 = 120;
+    match rustix::termios::tcgetwinsize(io::stdout()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col.max(60),
+        _ => FILE,
+    }
+}
+
 /// Says something to the person, on stderr.
 pub(super) fn note(text: &str) {
     // A person who closed stderr does not want to hear it.

@@ -21,6 +21,7 @@ use serde::Deserialize;
 use super::{
     Error, KafkaSettings, client, codec,
     read::{cluster_error, require_topic},
+    reason::LastReason,
     status,
 };
 
@@ -60,9 +61,15 @@ impl Feeder {
         let deliveries = Arc::new(Mutex::new(Tally::default()));
         let producer: BaseProducer<Deliveries> = client::writer(settings)?
             .set("statistics.interval.ms", "0")
-            .create_with_context(Deliveries(Arc::clone(&deliveries)))
+            .create_with_context(Deliveries {
+                tally: Arc::clone(&deliveries),
+                reason: LastReason::default(),
+            })
             .map_err(|fault| Error::Client(fault.to_string()))?;
-        require_topic(producer.client(), settings, topic, CONNECT)?;
+        require_topic(producer.client(), settings, topic, CONNECT).map_err(|error| {
+            producer.poll(Duration::from_millis(100));
+            error.because(producer.context().reason.told())
+        })?;
         Ok(Self {
             producer,
             deliveries,
@@ -201,14 +208,20 @@ pub fn key(request: &[u8]) -> Option<Vec<u8>> {
     named.id.or(named.url).map(|name| name.as_bytes().to_vec())
 }
 
-struct Deliveries(Arc<Mutex<Tally>>);
+struct Deliveries {
+    tally: Arc<Mutex<Tally>>,
+    /// Why there is no connection.
+    reason: LastReason,
+}
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.reason.note_log(facility, message);
         status::log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.reason.note_error(&error, reason);
         tracing::debug!(%error, reason, "kafka");
     }
 
@@ -219,7 +232,7 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        let mut tally = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
             Ok(_) => tally.confirmed += 1,
             Err((fault, _)) => {

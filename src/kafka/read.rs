@@ -16,10 +16,12 @@ use rdkafka::{
     topic_partition_list::Offset,
 };
 
-use super::{Error, KafkaSettings, client, codec, status};
+use super::{Error, KafkaSettings, client, codec, reason::LastReason, status};
 
 /// How long the broker is waited for.
 const CONNECT: Duration = Duration::from_secs(10);
+/// How long the events that explain a missing connection may take.
+const EVENTS: Duration = Duration::from_millis(500);
 
 /// A record as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +73,7 @@ impl Reader {
     /// [`Error::Options`], [`Error::Client`], [`Error::Unreachable`], [`Error::Topic`].
     pub fn new(settings: &KafkaSettings, topic: &str, start: Start) -> Result<Self, Error> {
         let consumer = onlooker(settings, &format!("{}-reader", settings.group))?;
-        let partitions = require_topic(consumer.client(), settings, topic, CONNECT)?;
+        let partitions = partitions(&consumer, settings, topic)?;
         let mut list = TopicPartitionList::new();
         for partition in partitions {
             let offset = match start {
@@ -149,8 +151,7 @@ impl Reader {
 /// [`Error::Unreachable`], [`Error::Topic`], [`Error::Broker`].
 pub fn bounds(settings: &KafkaSettings, topic: &str) -> Result<BTreeMap<i32, (i64, i64)>, Error> {
     let consumer = onlooker(settings, &format!("{}-reader", settings.group))?;
-    let partitions = require_topic(consumer.client(), settings, topic, CONNECT)?;
-    partitions
+    partitions(&consumer, settings, topic)?
         .into_iter()
         .map(|partition| Ok((partition, watermarks(&consumer, topic, partition)?)))
         .collect()
@@ -166,7 +167,7 @@ pub fn committed_offsets(
 ) -> Result<BTreeMap<i32, i64>, Error> {
     let consumer = onlooker(settings, &settings.group)?;
     let mut list = TopicPartitionList::new();
-    for partition in require_topic(consumer.client(), settings, topic, CONNECT)? {
+    for partition in partitions(&consumer, settings, topic)? {
         list.add_partition(topic, partition);
     }
     let list = consumer
@@ -195,10 +196,34 @@ pub fn is_settled(bounds: &BTreeMap<i32, (i64, i64)>, committed: &BTreeMap<i32, 
     })
 }
 
-fn onlooker(settings: &KafkaSettings, group: &str) -> Result<BaseConsumer<Onlooker>, Error> {
+/// A client that looks at topics and joins no group.
+pub(super) fn onlooker(
+    settings: &KafkaSettings,
+    group: &str,
+) -> Result<BaseConsumer<Onlooker>, Error> {
     client::onlooker(settings, group)?
-        .create_with_context(Onlooker)
+        .create_with_context(Onlooker::default())
         .map_err(|fault| Error::Client(fault.to_string()))
+}
+
+/// The partitions of a topic that must exist; where the broker cannot be reached, with the reason.
+pub(super) fn partitions(
+    consumer: &BaseConsumer<Onlooker>,
+    settings: &KafkaSettings,
+    topic: &str,
+) -> Result<Vec<i32>, Error> {
+    require_topic(consumer.client(), settings, topic, CONNECT)
+        .map_err(|error| explained(consumer, error))
+}
+
+/// The reason of a missing connection, which librdkafka tells in events.
+pub(super) fn explained(consumer: &BaseConsumer<Onlooker>, error: Error) -> Error {
+    if !matches!(error, Error::Unreachable { .. }) {
+        return error;
+    }
+    let deadline = Instant::now() + EVENTS;
+    while consumer.poll(Duration::from_millis(10)).is_some() && Instant::now() < deadline {}
+    error.because(consumer.context().reason.told())
 }
 
 fn watermarks(
@@ -225,23 +250,54 @@ pub(super) fn require_topic<C: ClientContext>(
                 brokers: settings.brokers.clone(),
                 detail: cluster_error(&fault),
             })?;
-    let absent = |detail: String| Error::Topic {
+    let absent = |code: Option<RDKafkaErrorCode>| Error::Topic {
         topic: topic.into(),
-        detail,
+        detail: absence(settings, topic, code),
     };
     let found = metadata.topics().iter().find(|found| found.name() == topic);
-    let found = found.ok_or_else(|| absent("not there".into()))?;
+    let found = found.ok_or_else(|| absent(None))?;
     if let Some(code) = found.error() {
-        return Err(absent(RDKafkaErrorCode::from(code).to_string()));
+        return Err(absent(Some(RDKafkaErrorCode::from(code))));
     }
     if found.partitions().is_empty() {
-        return Err(absent("it has no partitions".into()));
+        return Err(absent(None));
     }
     Ok(found
         .partitions()
         .iter()
         .map(rdkafka::metadata::MetadataPartition::id)
         .collect())
+}
+
+/// What is wrong with a topic that cannot be used, and what to do.
+pub(super) fn absence(
+    settings: &KafkaSettings,
+    topic: &str,
+    code: Option<RDKafkaErrorCode>,
+) -> String {
+    let brokers = &settings.brokers;
+    let topics = &settings.topics;
+    let keys = [
+        (&topics.images, " (kafka.topics.images)"),
+        (&topics.captions, " (kafka.topics.captions)"),
+        (&topics.dead, " (kafka.topics.dead)"),
+    ];
+    let key = keys.iter().find(|(name, _)| *name == topic);
+    let key = key.map_or("", |(_, key)| key);
+    match code {
+        None | Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+            format!(
+                "is not there at {brokers}{key}; create it (kafka-topics.sh --bootstrap-server \
+                 {brokers} --create --topic {topic} --partitions 3), or name another in \
+                 kafka.topics"
+            )
+        }
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => format!(
+            "may not be seen by this user at {brokers}{key}; grant it READ and WRITE, or sign in as \
+             another user (kafka.options \"sasl.username\")"
+        ),
+        Some(code) => format!("cannot be used at {brokers}{key}: {code}; see the broker's log"),
+    }
 }
 
 /// librdkafka's words, without rdkafka's wrapping.
@@ -264,14 +320,20 @@ fn passing(fault: &KafkaError) -> bool {
     )
 }
 
-struct Onlooker;
+/// Remembers why there is no connection.
+#[derive(Default)]
+pub(super) struct Onlooker {
+    pub(super) reason: LastReason,
+}
 
 impl ClientContext for Onlooker {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.reason.note_log(facility, message);
         status::log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.reason.note_error(&error, reason);
         tracing::debug!(%error, reason, "kafka");
     }
 
