@@ -3,6 +3,7 @@
 
 pub mod local;
 mod models;
+pub mod publishing;
 pub mod service;
 mod settings;
 
@@ -15,14 +16,16 @@ use vila2_actors::{
 };
 
 use crate::{
-    config::{Config, Fault, Faults, Layers, Origin},
+    config::{Config, Fault, Faults, Layers},
     decode::FileDecoder,
     fetch::HttpFetcher,
     kafka,
     merge::SentenceMerger,
 };
 
-pub use settings::kafka as kafka_settings;
+pub use settings::{
+    fetch_sockets, kafka as kafka_settings, model as model_settings, reader as reader_settings,
+};
 
 use models::Models;
 
@@ -36,7 +39,10 @@ pub enum Error {
     #[error(transparent)]
     Kafka(#[from] kafka::Error),
     /// The page for metrics and probes.
-    #[error("http.listen: cannot listen on {address}: {source}")]
+    #[error(
+        "http.listen: cannot listen on {address}: {source}; set it to a free port of this machine, \
+         or to \"off\""
+    )]
     Listen {
         /// Where.
         address: std::net::SocketAddr,
@@ -58,6 +64,25 @@ pub enum Error {
 /// Every fault at once.
 pub fn check(config: &Config, layers: &Layers) -> Result<(), Faults> {
     let mut faults = Vec::new();
+    if let Err(Faults(found)) = check_settings(config, layers) {
+        faults.extend(found);
+    }
+    if let Err(Faults(found)) = models::load(config, layers) {
+        faults.extend(found);
+    }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(Faults(faults))
+    }
+}
+
+/// Checks what the settings say of Kafka's clients and of fetching, and nothing else.
+///
+/// # Errors
+/// Every fault at once.
+pub fn check_settings(config: &Config, layers: &Layers) -> Result<(), Faults> {
+    let mut faults = Vec::new();
     let fault = |key: &str, problem: String| Fault {
         origin: layers.origin(key),
         key: key.to_owned(),
@@ -66,15 +91,19 @@ pub fn check(config: &Config, layers: &Layers) -> Result<(), Faults> {
     };
     match kafka::check_options(&settings::kafka(config)) {
         Err(kafka::Error::Options(found)) => {
-            faults.extend(found.into_iter().map(|text| fault("kafka.options", text)));
+            faults.extend(found.into_iter().map(|text| {
+                let (name, why) = text.split_once(": ").unwrap_or(("", &text));
+                Fault {
+                    accepted: "a property of librdkafka (its CONFIGURATION.md lists them)"
+                        .to_owned(),
+                    ..fault(&format!("kafka.options.{name}"), why.to_owned())
+                }
+            }));
         }
         Err(other) => faults.push(fault("kafka", other.to_string())),
         Ok(()) => {}
     }
     if let Err(Faults(found)) = fetcher(config, layers) {
-        faults.extend(found);
-    }
-    if let Err(Faults(found)) = models::load(config, layers) {
         faults.extend(found);
     }
     if faults.is_empty() {
@@ -123,12 +152,20 @@ fn ports(
 }
 
 /// What keeps the chain from starting, as faults of the configuration: the models' own words.
-fn start_faults(error: StartError) -> Faults {
-    let faults = error.faults.into_iter().map(|problem| Fault {
-        key: "models".to_owned(),
-        problem,
-        accepted: String::new(),
-        origin: Origin::Default,
+fn start_faults(error: StartError, config: &Config, layers: &Layers) -> Faults {
+    let faults = error.faults.into_iter().map(|problem| {
+        // "model `name`: what is wrong with it"
+        let named = (config.models.keys()).find_map(|name| {
+            let rest = problem.strip_prefix(&format!("model `{name}`: "))?;
+            Some((format!("models.{name}.path"), rest.to_owned()))
+        });
+        let (key, problem) = named.unwrap_or_else(|| ("models".to_owned(), problem.clone()));
+        Fault {
+            origin: layers.origin(&key),
+            key,
+            problem,
+            accepted: "a model that loads; `vila2 models check` tries one".to_owned(),
+        }
     });
     Faults(faults.collect())
 }

@@ -13,6 +13,8 @@ pub mod health;
 
 pub mod shutdown;
 
+pub mod requests;
+
 pub mod kafka;
 
 pub mod fetch;
@@ -28,3 +30,5 @@ pub mod scenes;
 pub mod report;
 
 pub mod demo;
+
+pub mod doctor;

@@ -6,10 +6,15 @@
 //!   environment names an endpoint (`OTEL_*`); see [`traces`].
 //! - Metrics are rendered by [`crate::health`] as a Prometheus page.
 
+pub mod figures;
 mod help;
+mod lines;
 pub mod traces;
 
-use std::{io::IsTerminal, sync::OnceLock};
+use std::{
+    io::IsTerminal,
+    sync::{Arc, OnceLock},
+};
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{
@@ -20,6 +25,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
+pub use figures::Figures;
+pub use lines::beside;
 pub use traces::Traces;
 
 /// Bounds of the latency histograms, in seconds: 1 ms to 2 min, about 2.3 × apart.
@@ -30,7 +37,7 @@ const SECONDS: [f64; 16] = [
 const BATCH: [f64; 10] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0, 64.0];
 
 /// What cannot be set up.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum TelemetryError {
     /// A variable of OpenTelemetry asks for what is not there.
     #[error("{variable} is {value:?}; accepted: {accepted}")]
@@ -70,7 +77,7 @@ pub fn start_logs(lines: Lines, filter: &str) -> Result<(), TelemetryError> {
         accepted: "levels by target, for example \"info\"",
     })?;
     let targets = targets.with_target("ractor", LevelFilter::OFF);
-    let layer = fmt::layer().with_writer(std::io::stderr);
+    let layer = fmt::layer().with_writer(|| lines::Stderr);
     let layer = match lines {
         Lines::Json => layer.json().flatten_event(true).boxed(),
         Lines::Human => layer
@@ -91,21 +98,38 @@ pub fn colours(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// The process's metrics: the page that is scraped, and the same as figures.
+#[derive(Clone)]
+pub struct Metrics {
+    /// Renders the page.
+    pub page: PrometheusHandle,
+    /// For tables and live lines.
+    pub figures: Arc<Figures>,
+}
+
 /// The process's metrics recorder, installed by the first call.
 ///
 /// # Errors
 /// Another recorder is installed already.
-pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
-    static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
-    HANDLE
-        .get_or_init(|| {
-            recorder()
-                .and_then(PrometheusBuilder::install_recorder)
-                .inspect(|_| help::describe())
-                .map_err(|error| error.to_string())
-        })
-        .clone()
-        .map_err(TelemetryError::Metrics)
+pub fn start_metrics() -> Result<Metrics, TelemetryError> {
+    static METRICS: OnceLock<Result<Metrics, TelemetryError>> = OnceLock::new();
+    METRICS.get_or_init(install).clone()
+}
+
+fn install() -> Result<Metrics, TelemetryError> {
+    let fault = |error: &dyn std::fmt::Display| TelemetryError::Metrics(error.to_string());
+    let page = recorder().map_err(|error| fault(&error))?.build_recorder();
+    let metrics = Metrics {
+        page: page.handle(),
+        figures: Arc::default(),
+    };
+    let both = figures::Both {
+        page,
+        figures: Arc::clone(&metrics.figures),
+    };
+    metrics::set_global_recorder(both).map_err(|error| fault(&error))?;
+    help::describe();
+    Ok(metrics)
 }
 
 fn recorder() -> Result<PrometheusBuilder, BuildError> {

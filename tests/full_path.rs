@@ -6,7 +6,12 @@ mod support;
 
 use std::{
     collections::BTreeSet,
+    net::TcpListener,
     process::{Command, Output, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -47,21 +52,78 @@ fn run_until_end(settings: &KafkaSettings, web: &Web) -> Output {
         .unwrap()
 }
 
+/// Listens where nobody may come; counts who does.
+fn canary() -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let visits = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&visits);
+    std::thread::spawn(move || {
+        for _ in listener.incoming() {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    (port, visits)
+}
+
+/// Every way to this machine and its network that a URL can be written in, redirects to some of
+/// them, and what asks for a picture without HTTP.
+fn ways_in(port: u16, web: &Web) -> Vec<(&'static str, Option<String>)> {
+    let hosts = [
+        "127.0.0.1",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "127.0.0.1.",
+        "localhost",
+        "localhost.",
+        "0.0.0.0",
+        "[::1]",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+        "user@127.0.0.1",
+        "example.org:80@127.0.0.1",
+        "10.0.0.1",
+        "192.168.1.1",
+        "172.16.0.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "[fd00:ec2::254]",
+        "[fe80::1]",
+        "[::ffff:169.254.169.254]",
+    ];
+    let direct = hosts.map(|host| format!("http://{host}:{port}/x.png"));
+    let backslash = format!("http:\\\\127.0.0.1:{port}\\x.png");
+    let redirects = [
+        "127.0.0.1",
+        "localhost",
+        "0x7f.1",
+        "[::1]",
+        "169.254.169.254",
+    ]
+    .map(|host| web.url(&format!("redirect?to=http://{host}:{port}/")));
+    let blocked = direct.into_iter().chain([backslash]).chain(redirects);
+    let other = [
+        format!("ftp://127.0.0.1:{port}/a.png"),
+        format!("gopher://127.0.0.1:{port}/_GET"),
+        "file:///etc/hostname".to_owned(),
+        "data:image/png;base64,AAAA".to_owned(),
+    ];
+    (blocked.map(|url| ("blocked_address", Some(url))))
+        .chain(other.map(|url| ("unsupported_scheme", Some(url))))
+        .collect()
+}
+
 /// Bare URLs, requests with an id and a trace, and requests that must be refused.
-fn feed(settings: &KafkaSettings, web: &Web) -> Vec<(&'static str, Option<String>)> {
-    let bad = vec![
+fn feed(settings: &KafkaSettings, web: &Web, canary: u16) -> Vec<(&'static str, Option<String>)> {
+    let mut bad = vec![
         ("fetch_status", Some(web.url("no-such-scene.jpg"))),
         ("bad_request", Some("not a URL".to_owned())),
         ("bad_request", None),
-        (
-            "blocked_address",
-            Some("http://10.0.0.1/secret.png".to_owned()),
-        ),
-        (
-            "unsupported_scheme",
-            Some("ftp://example.org/a.png".to_owned()),
-        ),
+        ("opted_out", Some(web.url("opted-out"))),
     ];
+    bad.extend(ways_in(canary, web));
     let mut feeder = publish::Feeder::new(settings, &settings.topics.images).unwrap();
     for (index, url) in web.urls().iter().enumerate() {
         let key = format!("shard-{index}");
@@ -95,7 +157,8 @@ fn two_hundred_images_over_three_partitions_are_captioned_on_apache_kafka() {
     kafka.create_topics(&[&topics.images, &topics.captions, &topics.dead], 3);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let web = runtime.block_on(Web::start(7, IMAGES as u64));
-    let bad = feed(&settings, &web);
+    let (canary, visits) = canary();
+    let bad = feed(&settings, &web, canary);
 
     let ended = run_until_end(&settings, &web);
     let log = String::from_utf8_lossy(&ended.stderr);
@@ -138,6 +201,11 @@ fn two_hundred_images_over_three_partitions_are_captioned_on_apache_kafka() {
         .map(|(reason, value)| (reason.to_owned(), value))
         .collect();
     assert_eq!(found, expected);
+    assert_eq!(
+        visits.load(Ordering::SeqCst),
+        0,
+        "somebody came to the canary"
+    );
 }
 
 fn reason_and_value(received: &Received) -> (String, Option<String>) {

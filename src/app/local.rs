@@ -84,7 +84,7 @@ impl Local {
         );
         let pipeline = Pipeline::start(settings::chain(config), ports)
             .await
-            .map_err(start_faults)?;
+            .map_err(|error| start_faults(error, config, layers))?;
         Ok(Self { pipeline, answers })
     }
 

@@ -22,8 +22,18 @@ pub(super) struct Models {
 /// # Errors
 /// Every fault at once.
 pub(super) fn load(config: &Config, layers: &Layers) -> Result<Models, Faults> {
-    config.check_folders(layers)?;
-    let mut faults = Faults(Vec::new());
+    let library = config.runtime.onnxruntime.as_deref();
+    let mut faults = Vec::new();
+    if let Err(error) = models::Runtime::get(library) {
+        let key = "runtime.onnxruntime";
+        let error = error.to_string();
+        let problem = error.strip_prefix("runtime.onnxruntime ").unwrap_or(&error);
+        faults.push(fault(layers, key, problem.to_owned(), ""));
+    }
+    if let Err(Faults(found)) = config.check_folders(layers) {
+        faults.extend(found);
+    }
+    let there = |name: &str| config.models.get(name).is_some_and(|m| m.path.is_dir());
     let stages = &config.stages;
     let mut models = Models {
         generators: BTreeMap::new(),
@@ -36,49 +46,70 @@ pub(super) fn load(config: &Config, layers: &Layers) -> Result<Models, Faults> {
     {
         names.push(&stages.ground.specialist.model);
     }
-    for name in names {
-        let loaded = models::load_generator(&settings::model(config, name));
-        if let Some(load) = note(&mut faults, layers, name, loaded) {
-            models.generators.insert(name.clone(), load);
+    for name in names.into_iter().filter(|name| there(name)) {
+        match models::load_generator(&settings::model(config, name)) {
+            Ok(load) => {
+                models.generators.insert(name.clone(), load);
+            }
+            Err(error) => faults.extend(load_faults(layers, name, &error)),
         }
     }
-    if stages.read_text.mode != Mode::Off {
-        let reader = settings::reader(config, &stages.read_text.model);
+    let reader = &stages.read_text.model;
+    if stages.read_text.mode != Mode::Off && there(reader) {
+        let key = format!("models.{reader}.path");
+        let reader = settings::reader(config, reader);
+        let missing = models::ppocr::check(&reader.folder).err();
+        let missing = missing.into_iter().flatten();
+        faults.extend(missing.map(|what| fault(layers, &key, what, "")));
         models.text_reader = Some(models::ppocr::load(&reader));
     }
     if stages.relate.mode != Mode::Off && stages.relate.model == GEOMETRY {
         models.relater = Some(models::geometry::load());
     }
-    if faults.0.is_empty() {
+    if faults.is_empty() {
         Ok(models)
     } else {
-        Err(faults)
+        Err(Faults(faults))
     }
 }
 
-/// The loaded, or its fault noted. That there is no ONNX Runtime is said once.
-fn note<T>(
-    faults: &mut Faults,
-    layers: &Layers,
-    name: &str,
-    loaded: Result<T, LoadError>,
-) -> Option<T> {
-    let error = match loaded {
-        Ok(loaded) => return Some(loaded),
-        Err(error) => error,
-    };
-    let key = match error {
-        LoadError::Runtime(_) => "runtime.onnxruntime".to_owned(),
-        _ => format!("models.{name}"),
-    };
-    let fault = Fault {
-        problem: error.to_string(),
-        accepted: String::new(),
-        origin: layers.origin(&key),
-        key,
-    };
-    if !faults.0.contains(&fault) {
-        faults.0.push(fault);
+/// What is wrong with a model, each thing a fault of its own. That there is no ONNX Runtime was
+/// said before.
+fn load_faults(layers: &Layers, name: &str, error: &LoadError) -> Vec<Fault> {
+    let path = format!("models.{name}.path");
+    match error {
+        LoadError::Runtime(_) => Vec::new(),
+        LoadError::Folder { error, .. } => {
+            let folder = error.path.display();
+            let told = error.faults.iter().map(|found| {
+                let what = format!("{folder}/{}: {}", found.file, found.what);
+                fault(layers, &path, what, WHOLE)
+            });
+            told.collect()
+        }
+        LoadError::Unsupported {
+            path: folder,
+            model_type,
+            ..
+        } => {
+            let folder = folder.display();
+            let what = format!("{folder}/config.json: no adapter reads a `{model_type}`");
+            let known = models::smolvlm::MODEL_TYPES.join(", ");
+            let accepted = format!("a folder whose `model_type` is one of {known}");
+            vec![fault(layers, &path, what, &accepted)]
+        }
     }
-    None
+}
+
+/// What a model folder should be.
+const WHOLE: &str = "a whole folder in the layout of the Hugging Face hub (`vila2 models pull` \
+                     fetches one)";
+
+fn fault(layers: &Layers, key: &str, problem: String, accepted: &str) -> Fault {
+    Fault {
+        origin: layers.origin(key),
+        key: key.to_owned(),
+        problem,
+        accepted: accepted.to_owned(),
+    }
 }

@@ -4,10 +4,11 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, OnceLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::task::JoinHandle;
 use vila2_actors::{
     engine::EngineStats,
     ledger::Ledger,
@@ -21,6 +22,7 @@ use crate::{
     health::{Check, Page, Probes},
     kafka::{
         Consumer, Gate, KafkaPublisher, KafkaSettings, Status,
+        inspect::missing_topics,
         read::{bounds, committed_offsets, is_settled, is_void},
     },
     shutdown::{Shutdown, Signal},
@@ -33,8 +35,9 @@ const GRACE: Duration = Duration::from_secs(60);
 const GOODBYE: Duration = Duration::from_secs(5);
 /// How often the group's position is compared with the topic's end.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How often an unreachable broker is asked for the topic's end, and how often the group's position
-/// while records are in flight.
+/// Under load only every so often.
+const LOOKS_UNDER_LOAD: u64 = 4;
+/// How often an unreachable broker is asked for the topic's end.
 const ASK_EVERY: Duration = Duration::from_secs(10);
 
 /// A running service.
@@ -45,6 +48,7 @@ pub struct Service {
     kafka: KafkaSettings,
     status: Arc<Status>,
     page: Option<Page>,
+    topics: JoinHandle<()>,
     /// Age at which the oldest record, or a model call, means that the process is wedged.
     wedged_after: Duration,
     drain: Duration,
@@ -97,12 +101,13 @@ impl Service {
         );
         let pipeline = Pipeline::start(settings::chain(config), ports)
             .await
-            .map_err(start_faults)?;
+            .map_err(|error| start_faults(error, config, layers))?;
         let consumer =
             Consumer::start(&kafka, pipeline.intake(), ledger, gate, Arc::clone(&status))?;
         pipeline.set_source(consumer.source());
         // Set once, here.
         let _ = parts.set((pipeline.clone(), Arc::clone(&status)));
+        let topics = tokio::spawn(watch_topics(kafka.clone(), Arc::clone(&status)));
         Ok(Self {
             pipeline,
             consumer,
@@ -110,6 +115,7 @@ impl Service {
             kafka,
             status,
             page,
+            topics,
             wedged_after,
             drain: config.limits.drain,
         })
@@ -184,6 +190,7 @@ impl Service {
     /// Stops the intake, waits within `limits.drain_ms` until every record is settled, commits and
     /// leaves the group.
     pub async fn stop(self) -> Drained {
+        self.topics.abort();
         self.consumer.drain();
         let drained = self.pipeline.drain(self.drain).await;
         if drained.left > 0 {
@@ -213,29 +220,62 @@ impl Service {
             tokio::time::sleep(ASK_EVERY).await;
         };
         let mut settled = is_settled(&ends, &BTreeMap::new());
-        let mut asked = Instant::now();
-        while !settled {
+        let mut before = None;
+        for look in 1_u64.. {
+            if settled {
+                break;
+            }
             tokio::time::sleep(LOOK_EVERY).await;
-            // Of a topic that never stops filling, records are always in flight.
+            // Under load the broker is asked less often; a topic that never stops filling has an
+            // end too.
             let idle = self.pipeline.in_flight() == 0;
-            if !idle && asked.elapsed() < ASK_EVERY {
+            if !idle && look % LOOKS_UNDER_LOAD != 0 {
                 continue;
             }
-            asked = Instant::now();
-            let (kafka, ends) = (self.kafka.clone(), ends.clone());
-            let ask = move || {
-                let topic = &kafka.topics.images;
-                let committed = committed_offsets(&kafka, topic)?;
-                // A topic may end in markers of transactions, which nothing is committed past.
-                Ok(is_settled(&ends, &committed)
-                    || (idle && is_void(&kafka, topic, &ends, &committed)?))
-            };
-            match blocking(ask).await {
-                Ok(answer) => settled = answer,
-                Err(error) => tracing::warn!("{error}; asking again"),
+            let kafka = self.kafka.clone();
+            let committed =
+                match blocking(move || committed_offsets(&kafka, &kafka.topics.images)).await {
+                    Ok(committed) => committed,
+                    Err(error) => {
+                        tracing::warn!("{error}; asking again");
+                        continue;
+                    }
+                };
+            settled = is_settled(&ends, &committed);
+            if !settled && idle && before.as_ref() == Some(&committed) {
+                let (kafka, ends) = (self.kafka.clone(), ends.clone());
+                let left = committed.clone();
+                let asked =
+                    blocking(move || is_void(&kafka, &kafka.topics.images, &ends, &left)).await;
+                settled = asked.unwrap_or_else(|error| {
+                    tracing::debug!("what is left of the topic: {error}");
+                    false
+                });
             }
+            before = Some(committed);
         }
         Ok(())
+    }
+}
+
+/// Says every 10 s which topics are missing, until all are there: they may be made at any time.
+async fn watch_topics(kafka: KafkaSettings, status: Arc<Status>) {
+    loop {
+        let asked = kafka.clone();
+        match blocking(move || missing_topics(&asked)).await {
+            Ok(missing) => {
+                for missing in &missing {
+                    tracing::warn!("{missing}; waiting for it");
+                }
+                status.note_topics(missing.clone());
+                if missing.is_empty() {
+                    return;
+                }
+            }
+            // That no broker answers is said by the clients.
+            Err(error) => tracing::debug!("{error}"),
+        }
+        tokio::time::sleep(ASK_EVERY).await;
     }
 }
 

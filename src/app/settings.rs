@@ -56,7 +56,11 @@ pub(super) fn decode(config: &Config) -> DecodeSettings {
 }
 
 /// The settings of one of `[models]` that reads text; `name` was checked.
-pub(super) fn reader(config: &Config, name: &str) -> ReaderSettings {
+///
+/// # Panics
+/// Where `name` is not in `[models]`.
+#[must_use]
+pub fn reader(config: &Config, name: &str) -> ReaderSettings {
     let model = model(config, name);
     ReaderSettings {
         name: model.name,
@@ -71,7 +75,11 @@ pub(super) fn reader(config: &Config, name: &str) -> ReaderSettings {
 }
 
 /// The settings of one of `[models]` that generates; `name` was checked.
-pub(super) fn model(config: &Config, name: &str) -> ModelSettings {
+///
+/// # Panics
+/// Where `name` is not in `[models]`.
+#[must_use]
+pub fn model(config: &Config, name: &str) -> ModelSettings {
     let model = &config.models[name];
     ModelSettings {
         providers: model
@@ -88,6 +96,13 @@ pub(super) fn model(config: &Config, name: &str) -> ModelSettings {
         variant: model.variant.clone(),
         ..ModelSettings::new(name, &model.path)
     }
+}
+
+/// Sockets that fetching holds at once, at most.
+#[must_use]
+pub fn fetch_sockets(config: &Config) -> usize {
+    let chain = chain(config);
+    chain.fetch.concurrency.min(chain.limits.records)
 }
 
 /// What the chain is told.

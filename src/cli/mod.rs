@@ -4,7 +4,10 @@
 
 mod caption;
 mod config;
+mod dead;
 mod demo;
+mod doctor;
+mod models;
 mod output;
 mod progress;
 mod publish;
@@ -12,7 +15,15 @@ mod run;
 mod scenes;
 mod tail;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 use tokio::runtime::Runtime;
@@ -56,11 +67,19 @@ enum Command {
     Publish(publish::Arguments),
     /// Follow the output, the dead letters or the input
     Tail(tail::Arguments),
+    /// Look at the dead letters, or give their originals back to the input topic
+    #[command(subcommand)]
+    Dead(dead::Command),
     /// Caption images in process, without Kafka
     Caption(caption::Arguments),
     /// Draw pictures with exact truth, and score captions against it
     #[command(subcommand)]
     Scenes(scenes::Command),
+    /// Look at everything `run` needs, change nothing, and say what to do
+    Doctor(doctor::Arguments),
+    /// List, look into, try or fetch models
+    #[command(subcommand)]
+    Models(models::Command),
     /// Check the configuration, or show what is in effect
     #[command(subcommand)]
     Config(config::Command),
@@ -149,8 +168,11 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&common, arguments),
         Command::Publish(arguments) => publish::run(&common, arguments),
         Command::Tail(arguments) => tail::run(&common, arguments),
+        Command::Dead(command) => dead::run(&common, command),
         Command::Caption(arguments) => caption::run(&common, &arguments),
         Command::Scenes(command) => scenes::run(command),
+        Command::Doctor(arguments) => doctor::run(&common, &arguments),
+        Command::Models(command) => models::run(&common, command),
         Command::Config(command) => config::run(&common, &command),
     };
     let Err(failure) = result else {
@@ -212,6 +234,35 @@ fn interruptible(
             }
             _ = shutdown.requested() => Err(Failure::Interrupted),
         }
+    });
+    runtime.shutdown_background();
+    result
+}
+
+/// How long work that was asked to stop may take for it.
+const STOPPING: Duration = Duration::from_secs(15);
+
+/// Runs blocking work that is told of the first signal and then ends by itself in good order.
+fn stoppable(
+    work: impl FnOnce(Arc<AtomicBool>) -> Result<(), Failure> + Send + 'static,
+) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&stop);
+    let result = runtime.block_on(async {
+        let mut shutdown = Shutdown::listen()?;
+        let mut work = tokio::task::spawn_blocking(move || work(told));
+        let done = tokio::select! {
+            done = &mut work => done,
+            _ = shutdown.requested() => {
+                stop.store(true, Ordering::Relaxed);
+                match tokio::time::timeout(STOPPING, work).await {
+                    Ok(done) => done,
+                    Err(_) => return Err(Failure::Interrupted),
+                }
+            }
+        };
+        done.unwrap_or_else(|error| Err(Failure::Failed(error.to_string())))
     });
     runtime.shutdown_background();
     result

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::Failure;
@@ -53,10 +53,79 @@ pub(super) fn table<'a>(header: impl IntoIterator<Item = &'a str>) -> Table {
     table
 }
 
+/// Columns for a table on stdout: those of the terminal, else enough for a file.
+pub(super) fn width() -> u16 {
+    const FILE: u16 = 120;
+    match rustix::termios::tcgetwinsize(io::stdout()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col.max(60),
+        _ => FILE,
+    }
+}
+
+/// Aligns the columns from `first` on to the right: they hold numbers.
+pub(super) fn right_aligned(table: &mut Table, first: usize) {
+    for column in table.column_iter_mut().skip(first) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+}
+
 /// Says something to the person, on stderr.
 pub(super) fn note(text: &str) {
     // A person who closed stderr does not want to hear it.
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// A count with its thousands apart: `12,345`.
+pub(super) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A span of time in two units at most: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
+pub(super) fn span(seconds: f64) -> String {
+    if seconds < 9.95 {
+        return format!("{:.1} s", seconds.max(0.0));
+    }
+    let whole = seconds.round() as u64;
+    let (days, hours, minutes) = (whole / 86_400, whole / 3_600 % 24, whole / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{whole} s"),
+        (0, 0, _) => format!("{minutes} min {} s", whole % 60),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+/// A moment in UTC, from milliseconds since the Unix epoch: `2026-03-01 12:00:05`.
+pub(super) fn instant(milliseconds: i64) -> String {
+    let seconds = milliseconds.div_euclid(1_000);
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Days since 1 March of the year 0, in eras of 400 years (the proleptic Gregorian calendar).
+    let days = days + 719_468;
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let date = day - (153 * month + 2) / 5 + 1;
+    let (month, carry) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    format!(
+        "{:04}-{month:02}-{date:02} {:02}:{:02}:{:02}",
+        year + era * 400 + carry,
+        second / 3_600,
+        second / 60 % 60,
+        second % 60
+    )
 }
 
 fn closed(error: io::Error) -> Failure {
@@ -64,5 +133,51 @@ fn closed(error: io::Error) -> Failure {
         Failure::Closed
     } else {
         Failure::Failed(format!("cannot write to stdout: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_have_their_thousands_apart() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ] {
+            assert_eq!(count(number), text);
+        }
+    }
+
+    #[test]
+    fn moments_are_dates_in_utc() {
+        for (milliseconds, text) in [
+            (0, "1970-01-01 00:00:00"),
+            (951_782_399_999, "2000-02-28 23:59:59"),
+            (951_782_400_000, "2000-02-29 00:00:00"),
+            (1_709_251_199_000, "2024-02-29 23:59:59"),
+            (4_102_444_800_000, "2100-01-01 00:00:00"),
+            (-1_000, "1969-12-31 23:59:59"),
+        ] {
+            assert_eq!(instant(milliseconds), text);
+        }
+    }
+
+    #[test]
+    fn spans_are_said_as_a_person_would() {
+        for (seconds, text) in [
+            (0.04, "0.0 s"),
+            (3.12, "3.1 s"),
+            (59.6, "1 min 0 s"),
+            (59.4, "59 s"),
+            (200.0, "3 min 20 s"),
+            (7_500.0, "2 h 5 min"),
+            (273_600.0, "3 d 4 h"),
+        ] {
+            assert_eq!(span(seconds), text);
+        }
     }
 }

@@ -1,18 +1,34 @@
 //! Progress on stderr; nothing where stderr is no terminal.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-/// A bar over a known count of `what`.
+use super::output;
+
+/// A bar over a known count of `what`, with rate and time to go.
 pub(super) fn bar(count: u64, what: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(
-        "{prefix:>12} {bar:30} {human_pos}/{human_len} {per_sec} {eta} {wide_msg}",
+        "{prefix:>12} {bar:30} {human_pos}/{human_len}  {rate}  {left} {wide_msg}",
     )
-    .unwrap_or_else(|_| ProgressStyle::default_bar());
+    .unwrap_or_else(|_| ProgressStyle::default_bar())
+    .with_key("rate", rate)
+    .with_key("left", left);
     ProgressBar::new(count)
         .with_style(style)
         .with_prefix(what.to_owned())
+}
+
+/// A count of `what` whose end is not known, with its rate.
+pub(super) fn counter(what: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {prefix} {human_pos}  {rate}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner())
+        .with_key("rate", rate);
+    let counter = ProgressBar::new_spinner()
+        .with_style(style)
+        .with_prefix(what.to_owned());
+    counter.enable_steady_tick(Duration::from_millis(120));
+    counter
 }
 
 /// A sign of life for work of unknown length.
@@ -20,4 +36,24 @@ pub(super) fn spinner(message: &str) -> ProgressBar {
     let spinner = ProgressBar::new_spinner().with_message(message.to_owned());
     spinner.enable_steady_tick(Duration::from_millis(120));
     spinner
+}
+
+/// A rate as a person reads it: `3.2/s`, `48,210/s`.
+pub(super) fn per_second(rate: f64) -> String {
+    if rate < 99.95 {
+        format!("{rate:.1}/s")
+    } else {
+        format!("{}/s", output::count(rate.round() as u64))
+    }
+}
+
+fn rate(state: &ProgressState, out: &mut dyn fmt::Write) {
+    let _ = out.write_str(&per_second(state.per_sec()));
+}
+
+fn left(state: &ProgressState, out: &mut dyn fmt::Write) {
+    let done = state.len().is_some_and(|len| state.pos() >= len);
+    if state.pos() > 0 && !done {
+        let _ = write!(out, "{} left", output::span(state.eta().as_secs_f64()));
+    }
 }

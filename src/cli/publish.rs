@@ -1,27 +1,51 @@
-//! `vila2 publish`: URLs or requests, one a line, to the input topic.
+//! `vila2 publish`: URLs or requests from files to the input topic.
 
 use std::{
-    fs::File,
-    io::{self, BufRead, BufReader, Read, Seek},
     path::{Path, PathBuf},
-    time::Duration,
+    sync::{Arc, atomic::AtomicBool},
+    time::Instant,
 };
 
 use clap::Args;
 use serde_json::json;
 
-use super::{Common, Failure, interruptible, output, progress};
-use crate::{app::kafka_settings, kafka::publish::publish_lines};
+use super::{Common, Failure, output, progress, stoppable};
+use crate::{
+    app::{
+        kafka_settings,
+        publishing::{Error, Job, Note, Published},
+    },
+    kafka::KafkaSettings,
+    requests::{self, Columns, Fault, Input, resume::Resume},
+};
 
-/// How long the last confirmations may take.
-const CONFIRM: Duration = Duration::from_secs(60);
+/// Bad rows said one by one; the others are only counted.
+const BAD_SHOWN: u64 = 20;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// One URL or JSON request a line; `-` is stdin
-    #[arg(default_value = "-")]
-    file: PathBuf,
-    /// The count as JSON
+    /// Text with one URL or JSON request a line, Parquet files, or folders of them; `-` is stdin
+    #[arg(default_value = "-", value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Parquet: the column of the URL [default: `url`, in any case]
+    #[arg(long, value_name = "COLUMN")]
+    url_column: Option<String>,
+    /// Parquet: the column of the id [default: none, the id is the URL's hash]
+    #[arg(long, value_name = "COLUMN")]
+    id_column: Option<String>,
+    /// Parquet: the column of the original caption
+    #[arg(long, value_name = "COLUMN")]
+    caption_column: Option<String>,
+    /// Parquet: a column to pass through in `meta`; may be repeated
+    #[arg(long, value_name = "COLUMN")]
+    meta_column: Vec<String>,
+    /// Keep in this file how far the broker has confirmed, and go on from there
+    #[arg(long, value_name = "STATE")]
+    resume: Option<PathBuf>,
+    /// Publish at most so many records
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// The counts as JSON
     #[arg(long)]
     json: bool,
 }
@@ -29,40 +53,161 @@ pub(super) struct Arguments {
 pub(super) fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
     let (config, _) = common.load()?;
     let settings = kafka_settings(&config);
-    interruptible(move || {
-        let topic = settings.topics.images.clone();
-        let (input, count) = open(&arguments.file)?;
-        let bar = match count {
-            Some(count) => progress::bar(count, "publishing"),
-            None => progress::spinner("publishing"),
-        };
-        let published = publish_lines(&settings, &topic, input, CONFIRM, |progress| {
-            bar.set_position(progress.confirmed);
-        });
-        bar.finish_and_clear();
-        let published = published?;
-        if arguments.json {
-            output::json(&json!({ "topic": topic, "published": published.confirmed }))
-        } else {
-            output::line(&format!("{} records in {topic}", published.confirmed))
-        }
-    })
+    stoppable(move |stop| work(&settings, &arguments, &stop))
 }
 
-/// The input, and how many records it holds where that can be known.
-fn open(path: &Path) -> Result<(Box<dyn BufRead>, Option<u64>), Failure> {
-    if path == Path::new("-") {
-        return Ok((Box::new(BufReader::new(io::stdin())), None));
+fn work(
+    settings: &KafkaSettings,
+    arguments: &Arguments,
+    stop: &Arc<AtomicBool>,
+) -> Result<(), Failure> {
+    let topic = &settings.topics.images;
+    let columns = Columns {
+        url: arguments.url_column.clone(),
+        id: arguments.id_column.clone(),
+        caption: arguments.caption_column.clone(),
+        meta: arguments.meta_column.clone(),
+    };
+    let looking = progress::spinner("looking at the files");
+    let inputs = requests::open(&arguments.files, &columns).map_err(faults);
+    looking.finish_and_clear();
+    let inputs = inputs?;
+    let resume = arguments
+        .resume
+        .as_deref()
+        .map(|path| Resume::open(path, topic, &inputs).map_err(faults))
+        .transpose()?;
+
+    let before = resume
+        .as_ref()
+        .map_or(0, |resume| rows_before(resume, &inputs));
+    let total = inputs.iter().map(|input| input.count).sum::<Option<u64>>();
+    let bar = match total {
+        Some(total) => progress::bar(
+            arguments
+                .limit
+                .map_or(total, |most| total.min(before + most)),
+            "publishing",
+        ),
+        None => progress::counter("publishing"),
+    };
+    bar.set_position(before);
+    bar.reset_eta();
+    let started = Instant::now();
+    let mut shown = 0;
+    let job = Job {
+        settings,
+        inputs: &inputs,
+        resume,
+        limit: arguments.limit,
+        stop,
+    };
+    let published = job.run(&mut |note| match note {
+        Note::Progress(rows) => bar.set_position(before + rows),
+        Note::Bad {
+            name,
+            is_text,
+            first,
+            last,
+            problem,
+        } => {
+            shown += 1;
+            if shown <= BAD_SHOWN {
+                let rows = rows(is_text, first, last);
+                bar.suspend(|| output::note(&format!("{name}: {rows}: {problem}")));
+            } else if shown == BAD_SHOWN + 1 {
+                bar.suspend(|| output::note("further bad rows are only counted"));
+            }
+        }
+    });
+    bar.finish_and_clear();
+    let published = published.map_err(|error| failed(error, arguments.resume.as_deref()))?;
+    report(topic, arguments, published, started)?;
+    if published.stopped {
+        if let Some(path) = &arguments.resume {
+            output::note(&format!("the same command goes on from {}", path.display()));
+        }
+        return Err(Failure::Interrupted);
     }
-    let unreadable = |error: io::Error| Failure::Failed(format!("{}: {error}", path.display()));
-    let mut file = File::open(path).map_err(unreadable)?;
-    if !file.metadata().map_err(unreadable)?.is_file() {
-        return Ok((Box::new(BufReader::new(file)), None));
+    Ok(())
+}
+
+fn report(
+    topic: &str,
+    arguments: &Arguments,
+    published: Published,
+    started: Instant,
+) -> Result<(), Failure> {
+    let seconds = started.elapsed().as_secs_f64();
+    let Published { confirmed, bad, .. } = published;
+    if arguments.json {
+        return output::json(&json!({
+            "topic": topic,
+            "published": confirmed,
+            "bad_rows": bad,
+            "files_finished_before": published.finished_before,
+            "interrupted": published.stopped,
+            "seconds": (seconds * 1000.0).round() / 1000.0,
+        }));
     }
-    let mut count = 0;
-    for line in BufReader::new(file.by_ref()).split(b'\n') {
-        count += u64::from(!line.map_err(unreadable)?.trim_ascii().is_empty());
+    let mut text = format!(
+        "{} records in {topic} in {} ({}/s)",
+        output::count(confirmed),
+        output::span(seconds),
+        output::count((confirmed as f64 / seconds.max(0.001)) as u64),
+    );
+    if bad > 0 {
+        text.push_str(&format!(
+            "; {} bad row{} passed over",
+            output::count(bad),
+            if bad == 1 { "" } else { "s" }
+        ));
     }
-    file.rewind().map_err(unreadable)?;
-    Ok((Box::new(BufReader::new(file)), Some(count)))
+    match published.finished_before {
+        0 => {}
+        1 => text.push_str("; 1 file was finished before"),
+        many => text.push_str(&format!("; {many} files were finished before")),
+    }
+    output::line(&text)
+}
+
+fn rows(is_text: bool, first: u64, last: u64) -> String {
+    let what = if is_text { "line" } else { "row" };
+    if first == last {
+        format!("{what} {first}")
+    } else {
+        format!("{what}s {first} to {last}")
+    }
+}
+
+/// Rows that an earlier run has behind it.
+fn rows_before(resume: &Resume, inputs: &[Input]) -> u64 {
+    inputs
+        .iter()
+        .map(|input| {
+            let count = input.count.unwrap_or_default();
+            resume
+                .position(input)
+                .map_or(count, |position| position.number.min(count))
+        })
+        .sum()
+}
+
+fn faults(faults: Vec<Fault>) -> Failure {
+    let lines: Vec<_> = faults.iter().map(ToString::to_string).collect();
+    Failure::Failed(lines.join("\n  "))
+}
+
+fn failed(error: Error, resume: Option<&Path>) -> Failure {
+    let hint = match resume {
+        Some(path) => format!("\n  the same command goes on from {}", path.display()),
+        None => String::new(),
+    };
+    match error {
+        Error::Kafka(error) => match Failure::from(error) {
+            Failure::Failed(text) => Failure::Failed(text + &hint),
+            other => other,
+        },
+        Error::Input(fault) => Failure::Failed(fault.to_string() + &hint),
+    }
 }

@@ -1,5 +1,10 @@
 //! `vila2 run`: the service.
 
+mod closing;
+mod live;
+
+use std::time::Instant;
+
 use clap::Args;
 
 use super::{Common, Failure, output, runtime};
@@ -9,11 +14,17 @@ use crate::{
     telemetry::{self, Traces},
 };
 
+use closing::Closing;
+use live::Live;
+
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Stop when everything that is in the topic at the start is settled
+    /// Stop when everything that is in the topic at the start is settled, and show what was done
     #[arg(long)]
     until_end: bool,
+    /// What was done as JSON
+    #[arg(long, requires = "until_end")]
+    json: bool,
 }
 
 pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure> {
@@ -24,7 +35,7 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure>
         let traces = Traces::start()?;
         let mut shutdown = Shutdown::listen()?;
         let started = tokio::select! {
-            started = Service::start(&config, &layers, Some(metrics)) => started,
+            started = Service::start(&config, &layers, Some(metrics.page)) => started,
             signal = shutdown.requested() => return ended(Ended::Signal(signal)),
         };
         let service = started?;
@@ -37,13 +48,28 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure>
             topic = config.kafka.topics.images,
             "running"
         );
-        let worked = service.work(&mut shutdown, arguments.until_end).await;
+        let begun = Instant::now();
+        let live = Live::new(metrics.figures.clone());
+        let worked = tokio::select! {
+            worked = service.work(&mut shutdown, arguments.until_end) => worked,
+            () = live.watch(&service) => unreachable!("bug: watching never ends"),
+        };
+        live.clear();
+        let closing = Closing::new(&metrics.figures, &service.engines(), begun.elapsed());
         if worked.is_ok() {
             service.stop().await;
         }
         // Sends the last spans; blocks.
         let _ = tokio::task::spawn_blocking(move || traces.stop()).await;
-        ended(worked?)
+        let worked = worked?;
+        if worked == Ended::TopicEnd {
+            if arguments.json {
+                output::json(&closing)?;
+            } else {
+                closing.print()?;
+            }
+        }
+        ended(worked)
     });
     runtime.shutdown_background();
     result

@@ -1,6 +1,9 @@
 //! `vila2 tail`: what is in the topics, for people or as JSON lines.
 
-use std::time::Duration;
+use std::{
+    io::{self, IsTerminal},
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
 use vila2_actors::annotation::{EnrichedCaption, Status};
@@ -10,6 +13,7 @@ use crate::{
     app::kafka_settings,
     demo::record_json,
     kafka::read::{Reader, Received, Start},
+    telemetry,
 };
 
 #[derive(Debug, Args)]
@@ -53,6 +57,11 @@ pub(super) fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> 
             Start::End
         };
         let reader = Reader::new(&settings, topic, start)?;
+        if io::stderr().is_terminal() && !arguments.from_beginning {
+            output::note(&format!(
+                "waiting for new records in {topic}; --from-beginning shows the old ones"
+            ));
+        }
         let idle = arguments.idle_ms.map(Duration::from_millis);
         let mut left = arguments.count.unwrap_or(usize::MAX);
         while left > 0 {
@@ -80,7 +89,7 @@ fn print(received: &Received, arguments: &Arguments) -> Result<(), Failure> {
             let header = |name| received.header(name).unwrap_or("?");
             output::line(&format!(
                 "{}\n  {} in {}: {}\n",
-                String::from_utf8_lossy(value),
+                strong(&String::from_utf8_lossy(value)),
                 header("vila2-reason"),
                 header("vila2-stage"),
                 header("vila2-detail"),
@@ -91,16 +100,32 @@ fn print(received: &Received, arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn pretty(record: &EnrichedCaption) -> String {
-    let degraded = match record.status {
-        Status::Complete => String::new(),
-        Status::Degraded => {
-            let missing: Vec<_> = record.degraded.iter().map(|d| d.stage.as_str()).collect();
-            format!("  (without {})", missing.join(", "))
-        }
-    };
     let total = record.timings_ms.get("total").copied().unwrap_or_default();
+    let mut facts = format!(
+        "{}×{} {} in {}",
+        record.image.width,
+        record.image.height,
+        record.image.format,
+        output::span(total / 1_000.0)
+    );
+    if record.status == Status::Degraded {
+        let missing: Vec<_> = record.degraded.iter().map(|d| d.stage.as_str()).collect();
+        facts.push_str(&format!(", without {}", missing.join(", ")));
+    }
     format!(
-        "{}  {}x{}  {total:.0} ms{degraded}\n  {}\n",
-        record.url, record.image.width, record.image.height, record.enriched
+        "{}\n  {}\n  {facts}\n",
+        strong(&record.url),
+        record.enriched
     )
+}
+
+/// Bold on a terminal: what a record is about.
+fn strong(text: &str) -> String {
+    if telemetry::colours(&io::stdout()) {
+        // Control characters of a stranger's record have no say on a person's terminal.
+        let plain: String = text.chars().filter(|c| !c.is_control()).collect();
+        format!("\x1b[1m{plain}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
 }

@@ -48,7 +48,7 @@ impl Layers {
                 Err(problem) => faults.push(Fault {
                     key: String::new(),
                     problem,
-                    accepted: String::new(),
+                    accepted: "a TOML file; `vila2 config show` prints one".to_owned(),
                     origin: Origin::File(path.clone()),
                 }),
             }

@@ -26,6 +26,7 @@ use crate::{
 
 mod bounds;
 mod guarded;
+mod web;
 
 const CAP: u64 = 1 << 20;
 

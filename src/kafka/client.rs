@@ -128,6 +128,13 @@ pub(super) fn onlooker(settings: &KafkaSettings, group: &str) -> Result<ClientCo
     Ok(config)
 }
 
+/// A client that asks for configurations and changes none.
+pub(super) fn administrator(settings: &KafkaSettings) -> Result<ClientConfig, Error> {
+    let mut config = common(settings)?;
+    config.set("statistics.interval.ms", "0");
+    Ok(with_options(config, settings))
+}
+
 /// The writer.
 pub(super) fn writer(settings: &KafkaSettings) -> Result<ClientConfig, Error> {
     let mut config = common(settings)?;

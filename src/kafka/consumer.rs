@@ -5,6 +5,7 @@
 //! of its group. When the intake is full it goes on polling with its partitions paused.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Mutex,
         mpsc::{self, Receiver, Sender, TryRecvError},
@@ -123,6 +124,7 @@ impl Consumer {
             flow: Flow::new(),
             committer,
             seeks: Vec::new(),
+            last: HashMap::new(),
             looked: Instant::now(),
             said: None,
             consumer,
@@ -189,6 +191,8 @@ struct Member {
     committer: Committer,
     /// Partitions that must still go back to the ledger's watermark.
     seeks: Vec<i32>,
+    /// The offset read last from each partition since it was assigned or sought.
+    last: HashMap<i32, i64>,
     looked: Instant,
     said: Option<Instant>,
 }
@@ -268,16 +272,40 @@ impl Member {
         };
         self.serve_events();
         match polled {
-            Some(Ok(record)) => self.flow.offer(record, &*self.inlet),
+            Some(Ok(record)) => {
+                self.notice_a_new_log(&record.id);
+                self.flow.offer(record, &*self.inlet);
+            }
             Some(Err(fault)) => self.complain(&fault),
             None => {}
         }
     }
 
+    /// Offsets only rise, unless the topic was deleted and made anew under our feet: then what the
+    /// ledger knows is about records that are gone, and must not pass for these.
+    fn notice_a_new_log(&mut self, id: &RecordId) {
+        let last = self.last.insert(id.partition, id.offset);
+        let Some(last) = last.filter(|last| id.offset <= *last) else {
+            return;
+        };
+        tracing::error!(
+            topic = &*id.topic,
+            partition = id.partition,
+            "offset {} after {last}: the topic was made anew or cut; reading it from here",
+            id.offset
+        );
+        let ledger = Arc::clone(&self.callbacks().ledger);
+        ledger.assign(&id.topic, id.partition, Some(id.offset), None);
+    }
+
     fn serve_events(&mut self) {
         for event in self.callbacks().take_events() {
             match event {
-                Event::Assigned(partitions) => self.flow.assigned(&partitions),
+                Event::Assigned(partitions) => {
+                    self.last
+                        .retain(|partition, _| !partitions.contains(partition));
+                    self.flow.assigned(&partitions);
+                }
                 Event::Revoked(partitions) => {
                     self.flow.revoked(&partitions);
                     self.seeks
@@ -331,6 +359,7 @@ impl Member {
                 Ok(()) => {
                     tracing::info!(partition, offset = position.offset, "went back");
                     self.flow.sought(partition);
+                    self.last.remove(&partition);
                 }
                 Err(fault) => {
                     tracing::debug!(partition, "cannot go back yet: {fault}");

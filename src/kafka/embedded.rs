@@ -61,7 +61,7 @@ impl Embedded {
             .create_topic(topic, partitions, 1)
             .map_err(|fault| Error::Topic {
                 topic: topic.into(),
-                detail: fault.to_string(),
+                detail: format!("cannot be made: {fault}"),
             })
     }
 

@@ -4,8 +4,8 @@
 //! to the chain through [`Inlet`]; the chain hands its answers to [`producer`], which passes the
 //! [`gate`] of the record's partition; the broker's confirmation settles the record; [`commit`]
 //! stores the ledger's positions; [`rebalance`] gives partitions back without losing or repeating
-//! more than it must. [`publish`] and [`read`] are for the commands and for tests, [`embedded`] is
-//! a broker inside the process.
+//! more than it must. [`publish`] and [`read`] are for the commands and for tests, [`inspect`] is
+//! for `doctor`, [`embedded`] is a broker inside the process.
 //!
 //! Guarantee: at least once. For one transactional producer per process the producer is already
 //! the only writer and the gate the only way to it: offsets would be sent through it in place of
@@ -14,6 +14,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 mod client;
+
+mod reason;
 
 pub mod codec;
 
@@ -36,6 +38,10 @@ pub mod embedded;
 pub mod publish;
 
 pub mod read;
+
+pub mod inspect;
+
+pub mod dead;
 
 pub use client::check_options;
 pub use consumer::{Consumer, Inlet};
@@ -105,29 +111,44 @@ pub enum Error {
     /// A client could not be made.
     #[error("cannot make a Kafka client: {0}")]
     Client(String),
-    /// No broker answered.
+    /// No broker answered, or TLS or SASL was refused.
     #[error("no Kafka broker answers at {brokers}: {detail}")]
     Unreachable {
         /// `kafka.brokers`.
         brokers: String,
-        /// librdkafka's words.
+        /// librdkafka's words, and what to do.
         detail: String,
     },
     /// A topic that is not there.
-    #[error("topic `{topic}`: {detail}")]
+    #[error("topic `{topic}` {detail}")]
     Topic {
         /// Its name.
         topic: String,
-        /// What the broker said.
+        /// What the broker said, and what to do.
         detail: String,
     },
     /// The broker refused, or an answer did not come.
     #[error("{0}")]
     Broker(String),
+    /// A record that no broker would take.
+    #[error("a record of {0} bytes is larger than message.max.bytes (kafka.options)")]
+    TooLarge(usize),
     /// More than the embedded broker holds.
     #[error("{0}")]
     Limit(String),
     /// The input of `publish` could not be read.
     #[error("cannot read the input: {0}")]
     Input(#[from] std::io::Error),
+}
+
+impl Error {
+    /// The same, explained by what librdkafka said of the missing connection.
+    fn because(self, told: Option<String>) -> Self {
+        match (self, told) {
+            (Self::Unreachable { brokers, .. }, Some(detail)) => {
+                Self::Unreachable { brokers, detail }
+            }
+            (error, _) => error,
+        }
+    }
 }

@@ -26,7 +26,7 @@ use vila2_actors::{
 use super::{
     Error, KafkaSettings, Topics, client, codec,
     gate::Gate,
-    status::{self, Side, Statistics, Status},
+    status::{Side, Statistics, Status},
 };
 
 /// How long a write waits for room in the queue before it looks again.
@@ -229,7 +229,8 @@ impl Callbacks {
 
 impl ClientContext for Callbacks {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        status::log(level, facility, message);
+        self.status
+            .note_log(Side::Producer, level, facility, message);
     }
 
     fn stats_raw(&self, json: &[u8]) {

@@ -4,6 +4,7 @@
 //! with its reason.
 
 use std::{
+    collections::VecDeque,
     io::BufRead,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -21,6 +22,7 @@ use serde::Deserialize;
 use super::{
     Error, KafkaSettings, client, codec,
     read::{cluster_error, require_topic},
+    reason::LastReason,
     status,
 };
 
@@ -44,11 +46,42 @@ pub struct Feeder {
     sent: u64,
 }
 
+/// A record that was not written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its number, counted from 0 in the order of [`Feeder::send`].
+    pub number: u64,
+    /// The broker will never take it: it is too large. Others may be written another time.
+    pub for_good: bool,
+    /// librdkafka's words.
+    pub fault: String,
+}
+
 #[derive(Default)]
 struct Tally {
     confirmed: u64,
     refused: u64,
     first_fault: Option<String>,
+    /// Refusals nobody has asked for yet.
+    refusals: Vec<Refusal>,
+    /// Every record below this number is answered.
+    answered: u64,
+    /// Whether those from there on are.
+    above: VecDeque<bool>,
+}
+
+impl Tally {
+    fn answer(&mut self, number: u64) {
+        let place = usize::try_from(number - self.answered).unwrap_or(usize::MAX);
+        if self.above.len() <= place {
+            self.above.resize(place + 1, false);
+        }
+        self.above[place] = true;
+        while self.above.front() == Some(&true) {
+            self.above.pop_front();
+            self.answered += 1;
+        }
+    }
 }
 
 impl Feeder {
@@ -60,9 +93,15 @@ impl Feeder {
         let deliveries = Arc::new(Mutex::new(Tally::default()));
         let producer: BaseProducer<Deliveries> = client::writer(settings)?
             .set("statistics.interval.ms", "0")
-            .create_with_context(Deliveries(Arc::clone(&deliveries)))
+            .create_with_context(Deliveries {
+                tally: Arc::clone(&deliveries),
+                reason: LastReason::default(),
+            })
             .map_err(|fault| Error::Client(fault.to_string()))?;
-        require_topic(producer.client(), settings, topic, CONNECT)?;
+        require_topic(producer.client(), settings, topic, CONNECT).map_err(|error| {
+            producer.poll(Duration::from_millis(100));
+            error.because(producer.context().reason.told())
+        })?;
         Ok(Self {
             producer,
             deliveries,
@@ -74,7 +113,7 @@ impl Feeder {
     /// Hands one record over; waits while the queue is full.
     ///
     /// # Errors
-    /// [`Error::Broker`] where the record cannot be written, for example because it is too large.
+    /// [`Error::TooLarge`] where no broker would take it, else [`Error::Broker`].
     pub fn send(
         &mut self,
         key: Option<&[u8]>,
@@ -82,7 +121,8 @@ impl Feeder {
         headers: &[(&str, &str)],
     ) -> Result<(), Error> {
         loop {
-            let mut record = BaseRecord::<[u8], [u8]>::to(&self.topic);
+            let number = usize::try_from(self.sent).unwrap_or(usize::MAX);
+            let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&self.topic, number);
             record.key = key;
             record.payload = value;
             if !headers.is_empty() {
@@ -92,6 +132,11 @@ impl Feeder {
                 Ok(()) => break,
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                     self.producer.poll(Duration::from_millis(50));
+                }
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge), _)) => {
+                    return Err(Error::TooLarge(
+                        key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len),
+                    ));
                 }
                 Err((fault, _)) => return Err(Error::Broker(fault.to_string())),
             }
@@ -110,6 +155,31 @@ impl Feeder {
         }
     }
 
+    /// How many records, from the first on and without a gap, are answered: confirmed, or refused.
+    #[must_use]
+    pub fn answered(&self) -> u64 {
+        self.tally().answered
+    }
+
+    /// The refusals since the last call.
+    #[must_use]
+    pub fn take_refusals(&self) -> Vec<Refusal> {
+        std::mem::take(&mut self.tally().refusals)
+    }
+
+    /// Serves confirmations, at most for `wait`.
+    pub fn poll(&self, wait: Duration) {
+        self.producer.poll(wait);
+    }
+
+    /// Waits until every record sent so far is answered.
+    ///
+    /// # Errors
+    /// [`Error::Broker`] where records were refused, or not answered within `limit`.
+    pub fn settle(&self, limit: Duration) -> Result<(), Error> {
+        self.wait(limit, |_| {}).map(|_| ())
+    }
+
     /// Waits until every record is confirmed; `progress` is called while waiting.
     ///
     /// # Errors
@@ -117,8 +187,12 @@ impl Feeder {
     pub fn finish(
         self,
         limit: Duration,
-        mut progress: impl FnMut(Progress),
+        progress: impl FnMut(Progress),
     ) -> Result<Progress, Error> {
+        self.wait(limit, progress)
+    }
+
+    fn wait(&self, limit: Duration, mut progress: impl FnMut(Progress)) -> Result<Progress, Error> {
         let deadline = Instant::now() + limit;
         loop {
             let (confirmed, refused, fault) = {
@@ -201,14 +275,20 @@ pub fn key(request: &[u8]) -> Option<Vec<u8>> {
     named.id.or(named.url).map(|name| name.as_bytes().to_vec())
 }
 
-struct Deliveries(Arc<Mutex<Tally>>);
+struct Deliveries {
+    tally: Arc<Mutex<Tally>>,
+    /// Why there is no connection.
+    reason: LastReason,
+}
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.reason.note_log(facility, message);
         status::log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.reason.note_error(&error, reason);
         tracing::debug!(%error, reason, "kafka");
     }
 
@@ -216,17 +296,31 @@ impl ClientContext for Deliveries {
 }
 
 impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        let mut tally = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = number as u64;
+        tally.answer(number);
         match result {
             Ok(_) => tally.confirmed += 1,
             Err((fault, _)) => {
                 tally.refused += 1;
+                let refusal = Refusal {
+                    number,
+                    for_good: matches!(
+                        fault.rdkafka_error_code(),
+                        Some(
+                            RDKafkaErrorCode::MessageSizeTooLarge
+                                | RDKafkaErrorCode::InvalidMessageSize
+                        )
+                    ),
+                    fault: cluster_error(fault),
+                };
                 tally
                     .first_fault
-                    .get_or_insert_with(|| cluster_error(fault));
+                    .get_or_insert_with(|| refusal.fault.clone());
+                tally.refusals.push(refusal);
             }
         }
     }
@@ -237,6 +331,16 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+
+    #[test]
+    fn what_is_answered_is_counted_without_a_gap() {
+        let mut tally = Tally::default();
+        for (number, answered) in [(2, 0), (0, 1), (3, 1), (1, 4), (4, 5)] {
+            tally.answer(number);
+            assert_eq!(tally.answered, answered, "after {number}");
+        }
+        assert!(tally.above.is_empty());
+    }
 
     #[test]
     fn the_key_is_the_id_else_the_url_else_nothing() {

@@ -13,13 +13,18 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer as _, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
+    message::BorrowedMessage,
     topic_partition_list::Offset,
 };
 
-use super::{Error, KafkaSettings, client, codec, status};
+use super::{Error, KafkaSettings, client, codec, reason::LastReason, rebalance, status};
 
 /// How long the broker is waited for.
 const CONNECT: Duration = Duration::from_secs(10);
+/// How long the events that explain a missing connection may take.
+const EVENTS: Duration = Duration::from_millis(500);
+/// How long a stretch that is not read to its end may be silent.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// A record as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +76,7 @@ impl Reader {
     /// [`Error::Options`], [`Error::Client`], [`Error::Unreachable`], [`Error::Topic`].
     pub fn new(settings: &KafkaSettings, topic: &str, start: Start) -> Result<Self, Error> {
         let consumer = onlooker(settings, &format!("{}-reader", settings.group))?;
-        let partitions = require_topic(consumer.client(), settings, topic, CONNECT)?;
+        let partitions = partitions(&consumer, settings, topic)?;
         let mut list = TopicPartitionList::new();
         for partition in partitions {
             let offset = match start {
@@ -96,19 +101,7 @@ impl Reader {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.consumer.poll(left) {
-                Some(Ok(message)) => {
-                    return Ok(Some(Received {
-                        partition: message.partition(),
-                        offset: message.offset(),
-                        timestamp_ms: match message.timestamp() {
-                            Timestamp::NotAvailable => None,
-                            Timestamp::CreateTime(at) | Timestamp::LogAppendTime(at) => Some(at),
-                        },
-                        key: message.key().map(Bytes::copy_from_slice),
-                        value: message.payload().map(Bytes::copy_from_slice),
-                        headers: codec::texts(message.headers()),
-                    }));
-                }
+                Some(Ok(message)) => return Ok(Some(received(&message))),
                 Some(Err(fault)) if !passing(&fault) => {
                     return Err(Error::Broker(cluster_error(&fault)));
                 }
@@ -149,8 +142,7 @@ impl Reader {
 /// [`Error::Unreachable`], [`Error::Topic`], [`Error::Broker`].
 pub fn bounds(settings: &KafkaSettings, topic: &str) -> Result<BTreeMap<i32, (i64, i64)>, Error> {
     let consumer = onlooker(settings, &format!("{}-reader", settings.group))?;
-    let partitions = require_topic(consumer.client(), settings, topic, CONNECT)?;
-    partitions
+    partitions(&consumer, settings, topic)?
         .into_iter()
         .map(|partition| Ok((partition, watermarks(&consumer, topic, partition)?)))
         .collect()
@@ -164,22 +156,127 @@ pub fn committed_offsets(
     settings: &KafkaSettings,
     topic: &str,
 ) -> Result<BTreeMap<i32, i64>, Error> {
+    let committed = committed(settings, topic)?.into_iter();
+    Ok(committed
+        .map(|(partition, (offset, _))| (partition, offset))
+        .collect())
+}
+
+/// The same with the commits' metadata; what is no UTF-8 counts as none.
+///
+/// # Errors
+/// [`Error::Unreachable`], [`Error::Topic`], [`Error::Broker`].
+pub fn committed(
+    settings: &KafkaSettings,
+    topic: &str,
+) -> Result<BTreeMap<i32, (i64, String)>, Error> {
     let consumer = onlooker(settings, &settings.group)?;
     let mut list = TopicPartitionList::new();
-    for partition in require_topic(consumer.client(), settings, topic, CONNECT)? {
+    for partition in partitions(&consumer, settings, topic)? {
         list.add_partition(topic, partition);
     }
     let list = consumer
         .committed_offsets(list, CONNECT)
         .map_err(|fault| Error::Broker(cluster_error(&fault)))?;
-    let committed = list
-        .elements()
-        .into_iter()
-        .filter_map(|element| match element.offset() {
-            Offset::Offset(offset) => Some((element.partition(), offset)),
-            _ => None,
-        });
-    Ok(committed.collect())
+    let elements = list.elements();
+    let committed = elements.iter().filter_map(rebalance::position);
+    Ok(committed
+        .map(|(partition, at)| (partition, (at.offset, at.metadata)))
+        .collect())
+}
+
+/// Reads the stretch from the first offset to the end of each partition, or to the present end
+/// where that comes first (control records have offsets too, but are never seen). `each` ends the
+/// reading by `false`.
+///
+/// # Errors
+/// [`Error::Client`], [`Error::Broker`].
+pub fn read_to_end(
+    settings: &KafkaSettings,
+    topic: &str,
+    stretch: &BTreeMap<i32, (i64, i64)>,
+    mut each: impl FnMut(Received) -> bool,
+) -> Result<(), Error> {
+    let client = |fault: KafkaError| Error::Client(fault.to_string());
+    let mut open: BTreeMap<i32, i64> = stretch
+        .iter()
+        .filter(|(_, (first, end))| first < end)
+        .map(|(partition, (_, end))| (*partition, *end))
+        .collect();
+    if open.is_empty() {
+        return Ok(());
+    }
+    let group = format!("{}-reader", settings.group);
+    let consumer: BaseConsumer<Onlooker> = client::onlooker(settings, &group)?
+        .set("enable.partition.eof", "true")
+        .create_with_context(Onlooker::default())
+        .map_err(client)?;
+    let mut list = TopicPartitionList::new();
+    for partition in open.keys() {
+        let first = Offset::Offset(stretch[partition].0);
+        list.add_partition_offset(topic, *partition, first)
+            .map_err(client)?;
+    }
+    consumer.assign(&list).map_err(client)?;
+    let mut heard = Instant::now();
+    while !open.is_empty() {
+        match consumer.poll(Duration::from_millis(200)) {
+            Some(Ok(message)) => {
+                heard = Instant::now();
+                let (partition, offset) = (message.partition(), message.offset());
+                let Some(&end) = open.get(&partition) else {
+                    continue;
+                };
+                if offset < end && !each(received(&message)) {
+                    return Ok(());
+                }
+                if offset + 1 >= end {
+                    open.remove(&partition);
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                heard = Instant::now();
+                open.remove(&partition);
+            }
+            Some(Err(fault)) if !passing(&fault) => {
+                return Err(Error::Broker(cluster_error(&fault)));
+            }
+            _ if heard.elapsed() >= SILENCE => {
+                return Err(Error::Broker(format!(
+                    "`{topic}`: nothing came for {SILENCE:?} although there is more to read"
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether nothing is left between what is committed and the ends in `bounds` but the markers that
+/// transactions leave behind: they have offsets, but no consumer ever sees them and no group commits
+/// past them. Partitions without a commit count from their first offset.
+///
+/// # Errors
+/// As [`read_to_end`].
+pub fn is_void(
+    settings: &KafkaSettings,
+    topic: &str,
+    bounds: &BTreeMap<i32, (i64, i64)>,
+    committed: &BTreeMap<i32, i64>,
+) -> Result<bool, Error> {
+    let left: BTreeMap<i32, (i64, i64)> = bounds
+        .iter()
+        .map(|(partition, (first, end))| {
+            let at = committed.get(partition).copied().unwrap_or(*first);
+            (*partition, (at.max(*first), *end))
+        })
+        .collect();
+    let mut found = false;
+    read_to_end(settings, topic, &left, |_| {
+        found = true;
+        false
+    })?;
+    Ok(!found)
 }
 
 /// Whether a group that committed `committed` has settled everything up to the ends in `bounds`.
@@ -195,67 +292,48 @@ pub fn is_settled(bounds: &BTreeMap<i32, (i64, i64)>, committed: &BTreeMap<i32, 
     })
 }
 
-/// Whether nothing is to be read any more between what is committed and the ends in `bounds`: what
-/// is there are no records but markers of transactions, which no consumer gets to see and no group
-/// commits past. Partitions without a commit count from their first offset.
-///
-/// # Errors
-/// [`Error::Options`], [`Error::Client`], [`Error::Broker`]; the last where the broker does not
-/// answer within 10 s.
-pub fn is_void(
-    settings: &KafkaSettings,
-    topic: &str,
-    bounds: &BTreeMap<i32, (i64, i64)>,
-    committed: &BTreeMap<i32, i64>,
-) -> Result<bool, Error> {
-    let consumer: BaseConsumer<Onlooker> =
-        client::onlooker(settings, &format!("{}-reader", settings.group))?
-            .set("enable.partition.eof", "true")
-            .create_with_context(Onlooker)
-            .map_err(|fault| Error::Client(fault.to_string()))?;
-    let mut open = BTreeMap::new();
-    let mut list = TopicPartitionList::new();
-    for (&partition, &(first, end)) in bounds {
-        let from = committed
-            .get(&partition)
-            .copied()
-            .unwrap_or(first)
-            .max(first);
-        if from < end {
-            open.insert(partition, end);
-            list.add_partition_offset(topic, partition, Offset::Offset(from))
-                .map_err(|fault| Error::Client(fault.to_string()))?;
-        }
+fn received(message: &BorrowedMessage<'_>) -> Received {
+    Received {
+        partition: message.partition(),
+        offset: message.offset(),
+        timestamp_ms: match message.timestamp() {
+            Timestamp::NotAvailable => None,
+            Timestamp::CreateTime(at) | Timestamp::LogAppendTime(at) => Some(at),
+        },
+        key: message.key().map(Bytes::copy_from_slice),
+        value: message.payload().map(Bytes::copy_from_slice),
+        headers: codec::texts(message.headers()),
     }
-    consumer
-        .assign(&list)
-        .map_err(|fault| Error::Client(fault.to_string()))?;
-    let deadline = Instant::now() + CONNECT;
-    while !open.is_empty() {
-        match consumer.poll(deadline.saturating_duration_since(Instant::now())) {
-            Some(Ok(message)) => match open.get(&message.partition()) {
-                Some(&end) if message.offset() < end => return Ok(false),
-                _ => drop(open.remove(&message.partition())),
-            },
-            Some(Err(KafkaError::PartitionEOF(partition))) => drop(open.remove(&partition)),
-            Some(Err(fault)) if !passing(&fault) => {
-                return Err(Error::Broker(cluster_error(&fault)));
-            }
-            _ if Instant::now() >= deadline => {
-                return Err(Error::Broker(format!(
-                    "topic `{topic}` was not read to its end"
-                )));
-            }
-            _ => {}
-        }
-    }
-    Ok(true)
 }
 
-fn onlooker(settings: &KafkaSettings, group: &str) -> Result<BaseConsumer<Onlooker>, Error> {
+/// A client that looks at topics and joins no group.
+pub(super) fn onlooker(
+    settings: &KafkaSettings,
+    group: &str,
+) -> Result<BaseConsumer<Onlooker>, Error> {
     client::onlooker(settings, group)?
-        .create_with_context(Onlooker)
+        .create_with_context(Onlooker::default())
         .map_err(|fault| Error::Client(fault.to_string()))
+}
+
+/// The partitions of a topic that must exist; where the broker cannot be reached, with the reason.
+pub(super) fn partitions(
+    consumer: &BaseConsumer<Onlooker>,
+    settings: &KafkaSettings,
+    topic: &str,
+) -> Result<Vec<i32>, Error> {
+    require_topic(consumer.client(), settings, topic, CONNECT)
+        .map_err(|error| explained(consumer, error))
+}
+
+/// The reason of a missing connection, which librdkafka tells in events.
+pub(super) fn explained(consumer: &BaseConsumer<Onlooker>, error: Error) -> Error {
+    if !matches!(error, Error::Unreachable { .. }) {
+        return error;
+    }
+    let deadline = Instant::now() + EVENTS;
+    while consumer.poll(Duration::from_millis(10)).is_some() && Instant::now() < deadline {}
+    error.because(consumer.context().reason.told())
 }
 
 fn watermarks(
@@ -282,23 +360,54 @@ pub(super) fn require_topic<C: ClientContext>(
                 brokers: settings.brokers.clone(),
                 detail: cluster_error(&fault),
             })?;
-    let absent = |detail: String| Error::Topic {
+    let absent = |code: Option<RDKafkaErrorCode>| Error::Topic {
         topic: topic.into(),
-        detail,
+        detail: absence(settings, topic, code),
     };
     let found = metadata.topics().iter().find(|found| found.name() == topic);
-    let found = found.ok_or_else(|| absent("not there".into()))?;
+    let found = found.ok_or_else(|| absent(None))?;
     if let Some(code) = found.error() {
-        return Err(absent(RDKafkaErrorCode::from(code).to_string()));
+        return Err(absent(Some(RDKafkaErrorCode::from(code))));
     }
     if found.partitions().is_empty() {
-        return Err(absent("it has no partitions".into()));
+        return Err(absent(None));
     }
     Ok(found
         .partitions()
         .iter()
         .map(rdkafka::metadata::MetadataPartition::id)
         .collect())
+}
+
+/// What is wrong with a topic that cannot be used, and what to do.
+pub(super) fn absence(
+    settings: &KafkaSettings,
+    topic: &str,
+    code: Option<RDKafkaErrorCode>,
+) -> String {
+    let brokers = &settings.brokers;
+    let topics = &settings.topics;
+    let keys = [
+        (&topics.images, " (kafka.topics.images)"),
+        (&topics.captions, " (kafka.topics.captions)"),
+        (&topics.dead, " (kafka.topics.dead)"),
+    ];
+    let key = keys.iter().find(|(name, _)| *name == topic);
+    let key = key.map_or("", |(_, key)| key);
+    match code {
+        None | Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+            format!(
+                "is not there at {brokers}{key}; create it (kafka-topics.sh --bootstrap-server \
+                 {brokers} --create --topic {topic} --partitions 3), or name another in \
+                 kafka.topics"
+            )
+        }
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => format!(
+            "may not be seen by this user at {brokers}{key}; grant it READ and WRITE, or sign in as \
+             another user (kafka.options \"sasl.username\")"
+        ),
+        Some(code) => format!("cannot be used at {brokers}{key}: {code}; see the broker's log"),
+    }
 }
 
 /// librdkafka's words, without rdkafka's wrapping.
@@ -321,14 +430,20 @@ fn passing(fault: &KafkaError) -> bool {
     )
 }
 
-struct Onlooker;
+/// Remembers why there is no connection.
+#[derive(Default)]
+pub(super) struct Onlooker {
+    pub(super) reason: LastReason,
+}
 
 impl ClientContext for Onlooker {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.reason.note_log(facility, message);
         status::log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.reason.note_error(&error, reason);
         tracing::debug!(%error, reason, "kafka");
     }
 

@@ -20,7 +20,7 @@ use vila2_actors::ledger::{Ledger, Position};
 use super::{
     commit,
     gate::Gate,
-    status::{self, Side, Statistics, Status},
+    status::{Side, Statistics, Status},
 };
 
 /// How long a revocation waits for confirmations of writes under way.
@@ -243,7 +243,7 @@ impl GroupCallbacks {
 
 /// A committed offset with its metadata; rdkafka panics on metadata that is not UTF-8, which any
 /// client of the group could have written.
-fn position(element: &TopicPartitionListElem<'_>) -> Option<(i32, Position)> {
+pub(super) fn position(element: &TopicPartitionListElem<'_>) -> Option<(i32, Position)> {
     let Offset::Offset(offset) = element.offset() else {
         return None;
     };
@@ -261,7 +261,8 @@ fn position(element: &TopicPartitionListElem<'_>) -> Option<(i32, Position)> {
 
 impl ClientContext for GroupCallbacks {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        status::log(level, facility, message);
+        self.status
+            .note_log(Side::Consumer, level, facility, message);
     }
 
     fn stats_raw(&self, json: &[u8]) {

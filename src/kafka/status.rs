@@ -12,6 +12,8 @@ use rdkafka::{config::RDKafkaLogLevel, error::KafkaError};
 use serde::Deserialize;
 use vila2_actors::telemetry::LAG;
 
+use super::reason;
+
 /// How often an unreachable broker is mentioned.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 /// How long a client may be without a connection before that is mentioned.
@@ -39,6 +41,8 @@ struct State {
     producer: Link,
     joined: bool,
     lag: HashMap<i32, i64>,
+    /// What is wrong with topics, each in words.
+    topics: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -66,6 +70,7 @@ impl Status {
                 producer: link(),
                 joined: false,
                 lag: HashMap::new(),
+                topics: Vec::new(),
             }),
         }
     }
@@ -76,20 +81,18 @@ impl Status {
     /// What is missing, in words for `/readyz`.
     pub fn ready(&self) -> Result<(), String> {
         let state = self.lock();
-        let mut missing = Vec::new();
+        let mut missing = state.topics.clone();
+        let unconnected = |who: &str, link: &Link| match &link.error {
+            Some(error) => format!("the {who} has no connection to {}: {error}", self.brokers),
+            None => format!("the {who} has no connection to {}", self.brokers),
+        };
         if !state.consumer.up {
-            missing.push(format!(
-                "the consumer has no connection to {}",
-                self.brokers
-            ));
+            missing.push(unconnected("consumer", &state.consumer));
         } else if !state.joined {
             missing.push("the group is not joined".to_owned());
         }
         if !state.producer.up {
-            missing.push(format!(
-                "the producer has no connection to {}",
-                self.brokers
-            ));
+            missing.push(unconnected("producer", &state.producer));
         }
         if missing.is_empty() {
             Ok(())
@@ -108,6 +111,11 @@ impl Status {
     #[must_use]
     pub fn lag(&self) -> HashMap<i32, i64> {
         self.lock().lag.clone()
+    }
+
+    /// Notes what is wrong with the topics, each in words; nothing where all are there.
+    pub fn note_topics(&self, faults: Vec<String>) {
+        self.lock().topics = faults;
     }
 
     pub(super) fn note_joined(&self, joined: bool) {
@@ -154,14 +162,31 @@ impl Status {
             up,
             since: Instant::now(),
             said: None,
-            error: link.error.take(),
+            error: if up { None } else { link.error.take() },
         };
     }
 
     /// Notes an error of a client; it is told when the connection stays away.
     pub(super) fn note_error(&self, side: Side, error: &KafkaError, reason: &str) {
         tracing::debug!(client = ?side, %error, reason, "kafka");
-        self.lock().link(side).error = Some(reason.to_owned());
+        if let Some(reason) = reason::of_error(error, reason) {
+            self.lock().link(side).error = Some(reason);
+        }
+    }
+
+    /// Notes a log line of a client, and passes it on to our log. A connection that ends in its
+    /// first moments is only told there.
+    pub(super) fn note_log(
+        &self,
+        side: Side,
+        level: RDKafkaLogLevel,
+        facility: &str,
+        message: &str,
+    ) {
+        if let Some(reason) = reason::of_log(facility, message) {
+            self.lock().link(side).error = Some(reason);
+        }
+        log(level, facility, message);
     }
 
     /// Says every 10 s that there is no connection, if so.
@@ -180,7 +205,9 @@ impl Status {
                 "no Kafka broker answers at {} since {} s, trying on: {}",
                 self.brokers,
                 link.since.elapsed().as_secs(),
-                link.error.as_deref().unwrap_or("no error reported")
+                link.error
+                    .as_deref()
+                    .map_or_else(|| "no error reported yet".to_owned(), reason::told)
             );
         }
     }
@@ -205,6 +232,13 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
             tracing::error!(target: "librdkafka", facility, "{message}");
+        }
+        // The position was not there any more: retention deleted what was not read, or the topic
+        // was made anew. `auto.offset.reset` decides where reading goes on.
+        RDKafkaLogLevel::Warning if facility == "OFFSET" => {
+            tracing::error!(
+                "the position in the topic is gone, reading goes on elsewhere: {message}"
+            );
         }
         _ => tracing::debug!(target: "librdkafka", facility, "{message}"),
     }

@@ -4,6 +4,10 @@
 //! runtime     the library and the one Environment of the process
 //! session     the only Session::builder: providers, threads, memory
 //! hub         a model folder as the Hugging Face hub publishes it
+//! describe    what a folder is, without loading it
+//! inspect     what is inside of it
+//! trial       whether a generator answers, and how fast
+//! pull        fetching a folder from a hub
 //! generation  greedy decoding with continuous batching, for any decoder of that convention
 //! smolvlm     the adapter for SmolVLM and Idefics3
 //! geometry    the relater: spatial relations from boxes alone
@@ -12,21 +16,26 @@
 //!
 //! Adding an architecture = one folder here, one line in [`load_generator`].
 
+pub mod describe;
 pub mod generation;
 pub mod geometry;
 pub mod hub;
+pub mod inspect;
 pub mod ppocr;
+pub mod pull;
 pub mod runtime;
 pub mod session;
 pub mod smolvlm;
+pub mod trial;
 
 use std::{path::PathBuf, sync::Arc};
 
 use vila2_actors::ports::{Generator, Load};
 
+pub use describe::overview;
 pub use hub::{FolderError, Graph, HubFolder};
 pub use runtime::{Runtime, RuntimeError};
-pub use session::{Provider, SessionError, SessionSettings, open_session};
+pub use session::{Provider, SessionError, SessionSettings, open_session, try_provider};
 pub use smolvlm::{SmolVlm, SmolVlmFolder};
 
 /// Graphs below this many bytes run on one thread where nothing else is asked for: a decode step of
@@ -70,15 +79,24 @@ impl ModelSettings {
         }
     }
 
+    /// How a session is built of a graph whose size does not matter.
+    #[must_use]
+    pub fn plain_session(&self) -> SessionSettings {
+        SessionSettings {
+            library: self.library.clone(),
+            providers: self.providers.clone(),
+            threads: self.threads,
+            arena: true,
+        }
+    }
+
     /// How the session of one of its graphs is built.
     #[must_use]
     pub fn session(&self, graph: &Graph) -> SessionSettings {
         let small = graph.bytes() < SMALL_GRAPH;
         SessionSettings {
-            library: self.library.clone(),
-            providers: self.providers.clone(),
             threads: self.threads.or(small.then_some(1)),
-            arena: true,
+            ..self.plain_session()
         }
     }
 }
@@ -120,12 +138,13 @@ pub enum LoadError {
 /// # Errors
 /// [`LoadError`], every fault of the folder at once.
 pub fn load_generator(settings: &ModelSettings) -> Result<Load<dyn Generator>, LoadError> {
-    Runtime::get(settings.library.as_deref())?;
     let name = settings.name.clone();
     let folder = |error| LoadError::Folder { name, error };
     let model_type = hub::model_type(&settings.path).map_err(folder.clone())?;
     if smolvlm::MODEL_TYPES.contains(&model_type.as_str()) {
+        // The folder before the library: a fault of the one must not hide those of the other.
         let opened = SmolVlmFolder::open(settings).map_err(folder)?;
+        Runtime::get(settings.library.as_deref())?;
         let settings = settings.clone();
         return Ok(Arc::new(move || {
             let model = SmolVlm::load(&opened, &settings)?;

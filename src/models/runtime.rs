@@ -46,7 +46,10 @@ pub enum RuntimeError {
         path: PathBuf,
     },
     /// The file is there and cannot be used.
-    #[error("{} cannot be used as ONNX Runtime: {detail}", path.display())]
+    #[error(
+        "{} cannot be used as ONNX Runtime: {detail}; name {LIBRARY} or a later one, such as \
+         `make runtime` brings", path.display()
+    )]
     Unusable {
         /// The file.
         path: PathBuf,
@@ -106,6 +109,23 @@ impl Runtime {
         &self.library
     }
 
+    /// What the library says of its build: version, commit, compiler flags.
+    #[must_use]
+    pub fn build(&self) -> &'static str {
+        ort::info()
+    }
+
+    /// The library's version as its file name or the build information tells it.
+    #[must_use]
+    pub fn version(&self) -> String {
+        let name = self.library.file_name().unwrap_or_default();
+        let name = name.to_string_lossy();
+        match name.rsplit_once(".so.") {
+            Some((_, version)) if version.contains('.') => version.to_owned(),
+            _ => branch(self.build()).to_owned(),
+        }
+    }
+
     pub(super) fn environment(&self) -> &Environment {
         &self.environment
     }
@@ -149,6 +169,13 @@ pub fn find_library(configured: Option<&Path>) -> Result<PathBuf, RuntimeError> 
     }
 }
 
+/// The branch in `… git-branch=rel-1.31.1, git-commit-id=…`, else the whole text.
+fn branch(build: &str) -> &str {
+    let found = build.split_once("git-branch=").map(|(_, rest)| rest);
+    let found = found.and_then(|rest| rest.split(',').next());
+    found.map_or(build, |branch| branch.trim_start_matches("rel-"))
+}
+
 fn log(level: LogLevel, category: &str, id: &str, location: &str, message: &str) {
     match level {
         LogLevel::Fatal | LogLevel::Error => {
@@ -176,6 +203,15 @@ mod tests {
         let message = error.to_string();
         assert!(message.contains("runtime.onnxruntime"), "{message}");
         assert!(message.contains("no/such/lib.so"), "{message}");
+    }
+
+    #[test]
+    fn the_version_is_read_from_the_build_information() {
+        let build = "ORT Build Info: git-branch=rel-1.31.1, git-commit-id=26250ae, build type=x";
+        assert_eq!(branch(build), "1.31.1");
+        assert_eq!(branch("unknown"), "unknown");
+        let runtime = Runtime::get(None).expect("`make runtime` has been run");
+        assert_eq!(runtime.version(), "1.31.1");
     }
 
     #[test]

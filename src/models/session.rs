@@ -43,6 +43,22 @@ impl Provider {
         }
     }
 
+    /// Whether the loaded library was built with it. It may still be refused for want of a device
+    /// or of libraries: see [`try_provider`].
+    ///
+    /// # Errors
+    /// [`SessionError::Runtime`] where there is no library.
+    pub fn is_built_in(self, library: Option<&Path>) -> Result<bool, SessionError> {
+        use ort::ep::ExecutionProvider as _;
+        Runtime::get(library)?;
+        let answer = match self {
+            Self::Cpu => ep::CPU::is_available(),
+            Self::Cuda => ep::CUDA::is_available(),
+            Self::Tensorrt => ep::TensorRT::is_available(),
+        };
+        Ok(answer.unwrap_or(false))
+    }
+
     fn dispatch(self, arena: bool) -> ExecutionProviderDispatch {
         match self {
             Self::Cpu => ep::CPU::default().with_arena_allocator(arena).build(),
@@ -129,6 +145,17 @@ pub enum SessionError {
 /// # Errors
 /// [`SessionError`]; none of them goes away by trying again.
 pub fn open_session(graph: &Path, settings: &SessionSettings) -> Result<Session, SessionError> {
+    open_session_on(graph, settings).map(|(session, _)| session)
+}
+
+/// The same, with the provider that took the graph.
+///
+/// # Errors
+/// As [`open_session`].
+pub fn open_session_on(
+    graph: &Path,
+    settings: &SessionSettings,
+) -> Result<(Session, Provider), SessionError> {
     let runtime = Runtime::get(settings.library.as_deref())?;
     if settings.providers.is_empty() {
         return Err(SessionError::NoProvider {
@@ -147,7 +174,7 @@ pub fn open_session(graph: &Path, settings: &SessionSettings) -> Result<Session,
                     load_ms = started.elapsed().as_millis() as u64,
                     "graph runs on {provider}"
                 );
-                return Ok(session);
+                return Ok((session, provider));
             }
             Err(detail) => {
                 tracing::warn!(graph = %graph.display(), %provider, detail, "provider refused");
@@ -159,6 +186,25 @@ pub fn open_session(graph: &Path, settings: &SessionSettings) -> Result<Session,
         graph: graph.to_path_buf(),
         tried,
     })
+}
+
+/// Tries one provider on one graph and keeps nothing.
+///
+/// # Errors
+/// [`SessionError`], with what the provider said.
+pub fn try_provider(
+    graph: &Path,
+    settings: &SessionSettings,
+    provider: Provider,
+) -> Result<(), SessionError> {
+    let runtime = Runtime::get(settings.library.as_deref())?;
+    match open_with(runtime, graph, settings, provider) {
+        Ok(_) => Ok(()),
+        Err(detail) => Err(SessionError::Open {
+            graph: graph.to_path_buf(),
+            tried: vec![format!("{provider}: {detail}")],
+        }),
+    }
 }
 
 fn open_with(

@@ -29,6 +29,7 @@ use super::{
     ModelSettings,
     generation::{Batch, Decoder, Embedder, Ended, Prepared, Rules, batch::Figures, check},
     hub::{Fault, FolderError, Graph, HubFolder},
+    inspect::FolderFacts,
     session::open_session,
 };
 use ahead::TilesAhead;
@@ -121,6 +122,37 @@ impl SmolVlmFolder {
     #[must_use]
     pub fn graph(&self, name: &str) -> Option<&Graph> {
         self.hub.graphs.get(name)
+    }
+
+    /// What the files beside the graphs say; `question` is asked as an example.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`] where the example cannot be written.
+    pub fn facts(&self, question: &str) -> Result<FolderFacts, ModelError> {
+        let (rows, columns) = self.preprocess.grid(640, 480);
+        let ids = self
+            .prompt
+            .ids(&self.hub.tokenizer, question, rows, columns)?;
+        let config = &self.hub.preprocessor;
+        let longest_edge = config["size"]["longest_edge"].as_u64();
+        Ok(FolderFacts {
+            tokenizer: self.hub.tokenizer.get_vocab_size(true),
+            longest: self.longest,
+            tile: self.preprocess.tile(),
+            longest_edge: longest_edge.and_then(|edge| usize::try_from(edge).ok()),
+            splitting: config["do_image_splitting"].as_bool().unwrap_or(true),
+            prompt: self.prompt.example(question)?,
+            prompt_tokens: ids.len(),
+            stop_tokens: self.rules.stop_tokens.clone(),
+            repetition_penalty: self.rules.repetition_penalty,
+            no_repeat_ngram_size: self.rules.no_repeat_ngram_size,
+        })
+    }
+
+    /// First 12 hex digits of a SHA-256 over the graph files.
+    #[must_use]
+    pub fn revision(&self) -> &str {
+        self.hub.graphs.revision()
     }
 
     /// What ends and penalises a text.

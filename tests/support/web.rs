@@ -1,11 +1,18 @@
 //! An HTTP server on loopback with scene pictures.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use axum::{
     Router,
-    extract::{Path, State},
-    http::StatusCode,
+    extract::{Path, Query, State},
+    http::{StatusCode, header},
     routing::get,
 };
 use bytes::Bytes;
@@ -16,11 +23,19 @@ use vila2::scenes::generate::{Formats, Generator};
 pub struct Web {
     address: SocketAddr,
     names: Vec<String>,
+    there: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
+#[derive(Clone)]
+struct Files {
+    files: Arc<HashMap<String, Bytes>>,
+    there: Arc<AtomicBool>,
+}
+
 impl Web {
-    /// Serves `count` scenes of `seed` at `/NAME`; everything else is 404.
+    /// Serves `count` scenes of `seed` at `/NAME`, `/redirect?to=URL` and `/opted-out`; everything
+    /// else is 404.
     pub async fn start(seed: u64, count: u64) -> Self {
         let scenes = Generator::new(seed, Formats::Mixed).unwrap();
         let mut names = Vec::new();
@@ -31,17 +46,29 @@ impl Web {
             names.push(name.clone());
             files.insert(name, Bytes::from(scene.bytes));
         }
+        let there = Arc::new(AtomicBool::new(true));
         let app = Router::new()
+            .route("/redirect", get(redirect))
+            .route("/opted-out", get(opted_out))
             .route("/{name}", get(file))
-            .with_state(Arc::new(files));
+            .with_state(Files {
+                files: Arc::new(files),
+                there: Arc::clone(&there),
+            });
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         Self {
             address,
             names,
+            there,
             task,
         }
+    }
+
+    /// Whether the pictures are there; else they are 404 like everything else.
+    pub fn set_there(&self, there: bool) {
+        self.there.store(there, Ordering::SeqCst);
     }
 
     /// The URL of each scene, in order.
@@ -67,8 +94,20 @@ impl Drop for Web {
 }
 
 async fn file(
-    State(files): State<Arc<HashMap<String, Bytes>>>,
+    State(Files { files, there }): State<Files>,
     Path(name): Path<String>,
 ) -> Result<Bytes, StatusCode> {
-    files.get(&name).cloned().ok_or(StatusCode::NOT_FOUND)
+    let file = files.get(&name).filter(|_| there.load(Ordering::SeqCst));
+    file.cloned().ok_or(StatusCode::NOT_FOUND)
+}
+
+async fn redirect(
+    Query(query): Query<HashMap<String, String>>,
+) -> (StatusCode, [(header::HeaderName, String); 1]) {
+    let to = query.get("to").cloned().unwrap_or_default();
+    (StatusCode::FOUND, [(header::LOCATION, to)])
+}
+
+async fn opted_out() -> ([(&'static str, &'static str); 1], &'static str) {
+    ([("x-robots-tag", "vila2: noai")], "no picture for us")
 }

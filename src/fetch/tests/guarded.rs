@@ -49,6 +49,60 @@ async fn no_disguise_of_an_address_opens_a_connection() {
     assert_eq!(canary.connections(), 0);
 }
 
+/// Places that no test machine has a canary in: refused at once, without an attempt.
+#[tokio::test]
+async fn every_special_network_is_refused_in_every_writing() {
+    let (lookup, asked) = always(&["93.184.216.34"]);
+    let fetcher = HttpFetcher::with_lookup(&settings(&[]), lookup).expect("right settings");
+    for host in [
+        "10.0.0.1",
+        "10.1",
+        "167772161",
+        "0xa000001",
+        "012.0.0.1",
+        "172.16.0.1",
+        "192.168.1.1",
+        "192.168.1.1.",
+        "user:pass@192.168.1.1",
+        "3232235777",
+        "169.254.169.254",
+        "2852039166",
+        "0xa9fea9fe",
+        "0251.0376.0251.0376",
+        "100.64.0.1",
+        "100.127.255.254",
+        "0.0.0.0",
+        "255.255.255.255",
+        "224.0.0.1",
+        "[fc00::1]",
+        "[fd00:ec2::254]",
+        "[fe80::1]",
+        "[ff02::1]",
+        "[::ffff:10.0.0.1]",
+        "[::ffff:169.254.169.254]",
+        "[::ffff:a9fe:a9fe]",
+        "[64:ff9b::a9fe:a9fe]",
+        "[2002:a9fe:a9fe::]",
+        "[2001:db8::1]",
+    ] {
+        for url in [
+            format!("http://{host}/latest/meta-data/"),
+            format!("https://{host}:8443/x.jpg"),
+            format!("http:\\\\{host}\\x.jpg"),
+        ] {
+            let started = Instant::now();
+            let error = refusal(&fetcher, &url).await;
+            assert_eq!(
+                error.disposition(),
+                Disposition::Reject(Reason::BlockedAddress),
+                "{url}: {error:?}"
+            );
+            assert!(started.elapsed() < Duration::from_secs(1), "{url}");
+        }
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 0, "none of them is a name");
+}
+
 #[tokio::test]
 async fn other_schemes_open_no_connection() {
     let canary = Raw::canary().await;
@@ -94,6 +148,36 @@ async fn redirects_to_refused_places_are_not_followed() {
             Reason::UnsupportedScheme,
         ),
         ("http://".to_owned(), Reason::FetchFailed),
+        (
+            format!("http://2130706433:{}/", canary.port),
+            Reason::BlockedAddress,
+        ),
+        (
+            format!("http://0177.0.0.1:{}/", canary.port),
+            Reason::BlockedAddress,
+        ),
+        (
+            format!("http://[::ffff:127.0.0.1]:{}/", canary.port),
+            Reason::BlockedAddress,
+        ),
+        (
+            format!("http://example.org@127.0.0.1.:{}/", canary.port),
+            Reason::BlockedAddress,
+        ),
+        (
+            format!("\\\\127.1:{}\\x", canary.port),
+            Reason::BlockedAddress,
+        ),
+        ("http://[fd00:ec2::254]/".to_owned(), Reason::BlockedAddress),
+        ("http://100.64.0.1/".to_owned(), Reason::BlockedAddress),
+        (
+            format!("gopher://127.0.0.1:{}/_GET", canary.port),
+            Reason::UnsupportedScheme,
+        ),
+        (
+            "data:image/png;base64,AAAA".to_owned(),
+            Reason::UnsupportedScheme,
+        ),
     ] {
         let head = format!("HTTP/1.1 301 Moved\r\nlocation: {target}\r\ncontent-length: 0\r\n\r\n");
         let server = Raw::saying(head).await;

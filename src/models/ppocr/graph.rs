@@ -123,11 +123,10 @@ impl Files {
     /// Looks into a folder.
     ///
     /// # Errors
-    /// [`ModelError::Broken`] where one of the three is missing or not the only one.
-    pub fn of(folder: &Path) -> Result<Self, ModelError> {
-        let unreadable = |error: std::io::Error| {
-            ModelError::Broken(format!("{} cannot be read: {error}", folder.display()))
-        };
+    /// Each of the three that is missing or not the only one, with what to do.
+    pub fn of(folder: &Path) -> Result<Self, Vec<String>> {
+        let unreadable =
+            |error: std::io::Error| vec![format!("{} cannot be read: {error}", folder.display())];
         let mut graphs = Vec::new();
         for entry in std::fs::read_dir(folder).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
@@ -135,27 +134,36 @@ impl Files {
                 graphs.push(path);
             }
         }
-        let one = |word: &str| {
+        let mut faults = Vec::new();
+        let mut one = |word: &str| {
             let named = |path: &&PathBuf| {
                 let name = path.file_stem().unwrap_or_default().to_string_lossy();
                 name.split(['_', '-', '.']).any(|part| part == word)
             };
             let found: Vec<&PathBuf> = graphs.iter().filter(named).collect();
             match found[..] {
-                [path] => Ok(path.clone()),
-                _ => Err(ModelError::Broken(format!(
-                    "{} holds {} graphs named *_{word}_*.onnx, and the reader wants exactly one; \
-                     `make runtime` brings PP-OCR's three graphs",
-                    folder.display(),
-                    found.len(),
-                ))),
+                [path] => path.clone(),
+                _ => {
+                    faults.push(format!(
+                        "{} holds {} graphs named *_{word}_*.onnx, and the reader wants exactly \
+                         one; `make runtime` brings PP-OCR's three graphs",
+                        folder.display(),
+                        found.len(),
+                    ));
+                    PathBuf::new()
+                }
             }
         };
-        Ok(Self {
-            detect: one("det")?,
-            orient: one("cls")?,
-            recognize: one("rec")?,
-        })
+        let files = Self {
+            detect: one("det"),
+            orient: one("cls"),
+            recognize: one("rec"),
+        };
+        if faults.is_empty() {
+            Ok(files)
+        } else {
+            Err(faults)
+        }
     }
 
     /// First 12 hex digits of a SHA-256 over the three files.
@@ -204,7 +212,7 @@ mod tests {
         for name in ["a_det_infer.onnx", "a_cls_infer.onnx", "notes_rec_.txt"] {
             std::fs::write(folder.path().join(name), "x").unwrap();
         }
-        let message = Files::of(folder.path()).unwrap_err().to_string();
+        let message = Files::of(folder.path()).unwrap_err().join("; ");
         assert!(message.contains("0 graphs named *_rec_*.onnx"), "{message}");
         std::fs::write(folder.path().join("a_rec_infer.onnx"), "y").unwrap();
         let files = Files::of(folder.path()).unwrap();

@@ -21,7 +21,10 @@ mod recognize;
 mod rectangle;
 mod warp;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use vila2_actors::{
     annotation::{ModelFacts, Quad, TextLine},
@@ -60,6 +63,23 @@ pub struct ReaderSettings {
     pub session: SessionSettings,
 }
 
+/// Looks for the reader's graphs in a folder, and opens none.
+///
+/// # Errors
+/// Every graph that is missing or not the only one of its kind, with what to do.
+pub fn check(folder: &Path) -> Result<(), Vec<String>> {
+    Files::of(folder).map(|_| ())
+}
+
+/// The revision of the reader in a folder: see [`ModelFacts::revision`].
+///
+/// # Errors
+/// As [`check`].
+pub fn revision(folder: &Path) -> Result<String, Vec<String>> {
+    let revision = Files::of(folder)?.revision();
+    revision.map_err(|error| vec![error.to_string()])
+}
+
 /// How to load the reader: on the engine's thread, and again to rebuild it.
 ///
 /// # Errors
@@ -86,7 +106,8 @@ impl PpOcr {
     /// # Errors
     /// [`ModelError::Broken`] where a graph is missing or cannot be opened.
     pub fn open(settings: &ReaderSettings) -> Result<Self, ModelError> {
-        let files = Files::of(&settings.folder)?;
+        let files =
+            Files::of(&settings.folder).map_err(|faults| ModelError::Broken(faults.join("; ")))?;
         let recognize = Graph::open(&files.recognize, settings)?;
         Ok(Self {
             detect: Graph::open(&files.detect, settings)?,

@@ -147,6 +147,15 @@ impl PromptTemplate {
         Ok(ids)
     }
 
+    /// A question about one image as the chat template writes it, the image as its word alone.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`] where the template fails.
+    pub fn example(&self, question: &str) -> Result<String, ModelError> {
+        self.render(question)
+            .map_err(|e| ModelError::Input(format!("the chat template fails: {e}")))
+    }
+
     /// The conversation of one question about one image, up to where the answer begins.
     fn render(&self, text: &str) -> Result<String, minijinja::Error> {
         self.environment.get_template("chat")?.render(context! {

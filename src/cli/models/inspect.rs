@@ -1,0 +1,132 @@
+//! `vila2 models inspect`.
+
+use serde_json::{Value, json};
+
+use super::{settings, size};
+use crate::{
+    cli::{Failure, output},
+    config::Config,
+    models::{
+        inspect::{Inspected, TensorFacts, inspect},
+        overview,
+    },
+};
+
+pub(super) fn run(config: &Config, model: &str, json: bool) -> Result<(), Failure> {
+    let settings = settings(config, model)?;
+    let question = &config.stages.caption.prompts[0];
+    let overview = overview(&settings.path, settings.variant.as_deref());
+    if !overview.faults.is_empty() {
+        return Err(Failure::Failed(format!(
+            "{}: {}; fetch it again with `vila2 models pull`",
+            settings.path.display(),
+            overview.faults.join("; ")
+        )));
+    }
+    let inspected =
+        inspect(&settings, question).map_err(|error| Failure::Failed(error.to_string()))?;
+    if json {
+        let mut value =
+            serde_json::to_value(&inspected).map_err(|error| Failure::Failed(error.to_string()))?;
+        if let Value::Object(fields) = &mut value {
+            let path = settings.path.display().to_string();
+            fields.insert("path".to_owned(), json!(path));
+            fields.insert("type".to_owned(), json!(overview.kind));
+            fields.insert("revision".to_owned(), json!(overview.revision));
+            fields.insert("bytes".to_owned(), json!(overview.bytes));
+        }
+        return output::json(&value);
+    }
+    output::line(&format!(
+        "{}: {}, revision {}, {}",
+        settings.path.display(),
+        overview.kind,
+        overview.revision.as_deref().unwrap_or("–"),
+        size(overview.bytes)
+    ))?;
+    print(&inspected)
+}
+
+fn print(inspected: &Inspected) -> Result<(), Failure> {
+    let mut table = output::table(["graph", "", "tensor", "type", "shape"]);
+    table.set_width(output::width());
+    for graph in &inspected.graphs {
+        let tensors = [("in", &graph.inputs), ("out", &graph.outputs)];
+        let mut first = Some(format!(
+            "{}\n{} on {}",
+            graph.file,
+            size(graph.bytes),
+            graph.provider
+        ));
+        for (way, tensors) in tensors {
+            for (name, tensor) in gathered(tensors) {
+                table.add_row([
+                    first.take().unwrap_or_default(),
+                    way.to_owned(),
+                    name,
+                    tensor.element.clone(),
+                    format!("[{}]", tensor.shape.join(", ")),
+                ]);
+            }
+        }
+    }
+    output::line(&table.to_string())?;
+    if let Some(cache) = &inspected.cache {
+        let bytes = cache.bytes_per_token.map_or_else(
+            || "?".to_owned(),
+            |bytes| format!("{} a token of each sequence", size(bytes)),
+        );
+        output::line(&format!(
+            "cache: {} layers of key and value, {} [{}], {bytes}",
+            cache.layers,
+            cache.element,
+            cache.shape.join(", ")
+        ))?;
+    }
+    let Some(folder) = &inspected.folder else {
+        return Ok(());
+    };
+    let edge = folder.longest_edge.map_or_else(
+        || "as they are".to_owned(),
+        |edge| format!("scaled to a longest side of {edge}"),
+    );
+    let cut = if folder.splitting {
+        "cut into tiles"
+    } else {
+        "one tile"
+    };
+    output::line(&format!(
+        "tokenizer: {} entries\npictures: {edge}, {cut} of {} × {} pixels\ngeneration: greedy, at \
+         most {} positions, ends at {:?}, repetition penalty {}, no repeated run of {}\nprompt ({} \
+         tokens about a picture of 640 × 480):\n{}",
+        folder.tokenizer,
+        folder.tile,
+        folder.tile,
+        folder.longest,
+        folder.stop_tokens,
+        folder.repetition_penalty,
+        match folder.no_repeat_ngram_size {
+            0 => "any length (off)".to_owned(),
+            size => format!("{size} tokens"),
+        },
+        folder.prompt_tokens,
+        folder.prompt
+    ))
+}
+
+/// The tensors, those of a cache gathered into one line: they differ in their number alone.
+fn gathered(tensors: &[TensorFacts]) -> Vec<(String, &TensorFacts)> {
+    let mut lines: Vec<(String, &TensorFacts)> = Vec::new();
+    for tensor in tensors {
+        let parts: Vec<_> = tensor.name.split('.').collect();
+        let name = match parts[..] {
+            [cache @ ("past_key_values" | "present"), _, _] => format!("{cache}.*"),
+            _ => tensor.name.clone(),
+        };
+        match lines.last() {
+            Some((last, of)) if *last == name && of.element == tensor.element => {}
+            _ => lines.push((name, tensor)),
+        }
+    }
+    lines
+}

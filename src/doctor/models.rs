@@ -1,0 +1,125 @@
+//! Model folders: whole, loaded, self-checked.
+
+use std::time::Instant;
+
+use vila2_actors::{annotation::ModelFacts, error::ModelError};
+
+use super::{Finding, bytes};
+use crate::{
+    app::{model_settings, reader_settings},
+    config::{Config, Mode},
+    models::{LoadError, Runtime, load_generator, overview, ppocr},
+};
+
+/// What to do about a folder that is not whole.
+const WHOLE: &str = "fetch it again with `vila2 models pull`, or set models.NAME.path to a whole \
+                     folder";
+
+pub(super) fn examine(config: &Config) -> Vec<Finding> {
+    let used = config.models_in_use();
+    let reads = (config.stages.read_text.mode != Mode::Off)
+        .then_some(config.stages.read_text.model.as_str());
+    config
+        .models
+        .iter()
+        .map(|(name, model)| {
+            let subject = format!("models.{name}");
+            if !used.contains(&name.as_str()) {
+                return Finding::ok(subject, "no stage uses it; not looked at");
+            }
+            if !model.path.is_dir() {
+                let found = format!("{} is no folder", model.path.display());
+                let advice = format!(
+                    "set models.{name}.path; `make runtime` brings PP-OCR, `vila2 models pull` fetches \
+                     from a hub"
+                );
+                return Finding::fault(subject, found, advice);
+            }
+            if reads == Some(name.as_str()) {
+                reader(config, name, subject)
+            } else {
+                generator(config, name, subject)
+            }
+        })
+        .collect()
+}
+
+fn generator(config: &Config, name: &str, subject: String) -> Finding {
+    let settings = model_settings(config, name);
+    match load_generator(&settings) {
+        Ok(load) => {
+            let started = Instant::now();
+            let loaded = load().map(|model| model.facts());
+            let took = format!(
+                "{:.1} s and passes its self-check",
+                started.elapsed().as_secs_f64()
+            );
+            done(subject, config, name, loaded, &took)
+        }
+        Err(LoadError::Runtime(_)) => untried(subject),
+        Err(LoadError::Folder { error, .. }) => {
+            let faults = error.faults.iter();
+            let faults: Vec<_> = faults.map(|f| format!("{}: {}", f.file, f.what)).collect();
+            let found = format!("{}: {}", error.path.display(), faults.join("; "));
+            Finding::fault(subject, found, WHOLE)
+        }
+        Err(error @ LoadError::Unsupported { .. }) => {
+            let advice = format!("set models.{name}.path to a folder of a known type");
+            Finding::fault(subject, error.to_string(), advice)
+        }
+    }
+}
+
+fn reader(config: &Config, name: &str, subject: String) -> Finding {
+    let settings = reader_settings(config, name);
+    if let Err(faults) = ppocr::check(&settings.folder) {
+        let faults: Vec<_> = faults
+            .iter()
+            .map(|fault| fault.split("; ").next().unwrap_or(fault))
+            .collect();
+        let advice = format!(
+            "`make runtime` brings PP-OCR; or set models.{name}.path, or stages.read_text.mode to \
+             \"off\""
+        );
+        return Finding::fault(subject, faults.join("; "), advice);
+    }
+    if Runtime::get(settings.session.library.as_deref()).is_err() {
+        return untried(subject);
+    }
+    let started = Instant::now();
+    let loaded = ppocr::load(&settings)().map(|reader| reader.facts());
+    let took = format!("{:.1} s", started.elapsed().as_secs_f64());
+    done(subject, config, name, loaded, &took)
+}
+
+fn untried(subject: String) -> Finding {
+    let found = "its files are there; not loaded, for want of ONNX Runtime";
+    Finding::warning(subject, found, "mend ONNX Runtime first")
+}
+
+fn done(
+    subject: String,
+    config: &Config,
+    name: &str,
+    loaded: Result<ModelFacts, ModelError>,
+    took: &str,
+) -> Finding {
+    let path = &config.models[name].path;
+    match loaded {
+        Ok(facts) => {
+            let overview = overview(path, None);
+            let found = format!(
+                "{}: {}, revision {}, {}; loads in {took}",
+                path.display(),
+                overview.kind,
+                facts.revision,
+                bytes(overview.bytes),
+            );
+            Finding::ok(subject, found)
+        }
+        Err(error) => {
+            let advice = format!("`vila2 models inspect {name}` shows its graphs; {WHOLE}");
+            Finding::fault(subject, format!("{}: {error}", path.display()), advice)
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! Every message about a bad configuration: what is wrong, where, what to do, the exit code, and
+//! nothing on stdout.
+
+#![allow(clippy::unwrap_used)] // a test ends where it must not go on
+
+mod support;
+
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
+
+use support::shipped::{Ran, run, vila2};
+
+const FAULTS: &str = "faults in the configuration:";
+
+/// Ends with this code, says all of this, and puts nothing on stdout.
+fn refused(ran: &Ran, code: i32, parts: &[&str]) {
+    assert_eq!(ran.code, code, "{}", ran.stderr);
+    assert_eq!(ran.stdout, "", "results only on stdout");
+    for part in parts {
+        assert!(
+            ran.stderr.contains(part),
+            "{part:?} is not in\n{}",
+            ran.stderr
+        );
+    }
+}
+
+/// A copy of the shipped model's folder, made of links, but for the files named.
+fn scenes_without(missing: &[&str]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/scenes");
+    fs::create_dir(folder.path().join("onnx")).unwrap();
+    for inside in ["", "onnx"] {
+        for entry in fs::read_dir(shipped.join(inside)).unwrap() {
+            let entry = entry.unwrap();
+            let name = Path::new(inside).join(entry.file_name());
+            if entry.path().is_file() && !missing.contains(&name.to_str().unwrap()) {
+                symlink(entry.path(), folder.path().join(name)).unwrap();
+            }
+        }
+    }
+    folder
+}
+
+#[test]
+fn unknown_keys_and_wrong_types_are_told_with_what_is_accepted_and_where_they_stand() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("vila2.toml");
+    fs::write(&file, "[kafka]\ngroop = 'x'\n[limits]\nrecords = 'many'\n").unwrap();
+    let file = file.display().to_string();
+    let ran = vila2(&["run", "--config", &file, "--set", "decode.max_side=1"])
+        .env("VILA2_STAGES__GROUND__MODE", "maybe")
+        .output()
+        .unwrap()
+        .into();
+    refused(&ran, 2, &[]);
+    assert_eq!(
+        ran.stderr,
+        format!(
+            "error: 4 {FAULTS}\n  \
+             kafka.groop: is not a key; accepted: brokers, group, options, topics (file {file})\n  \
+             decode.max_side: 1 is out of bounds; accepted: a whole number from 16 to 65535 \
+             (--set decode.max_side)\n  \
+             stages.ground.mode: \"maybe\" is not known; accepted: \"required\", \"optional\", \"off\" \
+             (environment VILA2_STAGES__GROUND__MODE)\n  \
+             limits.records: is a text; accepted: a whole number from 1 to 1000000 (file {file})\n"
+        )
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_by_its_name() {
+    let ran = run(&["config", "check", "--config", "/nowhere/vila2.toml"]);
+    refused(
+        &ran,
+        2,
+        &[
+            "cannot be read: No such file",
+            "(file /nowhere/vila2.toml)",
+            "`vila2 config show`",
+        ],
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("broken.toml");
+    fs::write(&file, "[kafka\n").unwrap();
+    let ran = run(&["run", "--config", file.to_str().unwrap()]);
+    refused(
+        &ran,
+        2,
+        &["is not TOML: ", "line 1", "broken.toml)", "a TOML file"],
+    );
+}
+
+#[test]
+fn options_that_librdkafka_refuses_are_told_by_name_and_secrets_are_not_repeated() {
+    let ran = run(&[
+        "run",
+        "--set",
+        "kafka.options.linger.ms=soon",
+        "--set",
+        "kafka.options.sasl.pasword=hunter2",
+        "--set",
+        "kafka.options.acks=0",
+        "--set",
+        "kafka.options.security.protocol=tls",
+    ]);
+    refused(
+        &ran,
+        2,
+        &[
+            "4 faults in the configuration",
+            "kafka.options.linger.ms: Invalid value for configuration property",
+            "(--set kafka.options.linger.ms)",
+            "kafka.options.sasl.pasword: No such configuration property",
+            "kafka.options.acks: not to be set here: always all",
+            "kafka.options.security.protocol: Invalid value",
+            "a property of librdkafka (its CONFIGURATION.md lists them)",
+        ],
+    );
+    assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
+}
+
+#[test]
+fn missing_folders_and_a_missing_runtime_are_told_together() {
+    let ran = run(&[
+        "run",
+        "--set",
+        "models.scenes.path=/nowhere/scenes",
+        "--set",
+        "models.ppocr.path=/nowhere/ppocr",
+        "--set",
+        "runtime.onnxruntime=/nowhere/libonnxruntime.so",
+        "--set",
+        "kafka.options.no.such=1",
+    ]);
+    refused(
+        &ran,
+        2,
+        &[
+            "4 faults in the configuration",
+            "kafka.options.no.such: ",
+            "runtime.onnxruntime: names /nowhere/libonnxruntime.so, which is no file; set it to the \
+             path of libonnxruntime.so.1.31.1, or remove it to use the one that `make runtime` brings",
+            "models.scenes.path: /nowhere/scenes is no folder; accepted: a folder as the Hugging Face \
+             hub lays it out, or PP-OCR's (`make runtime`) (--set models.scenes.path)",
+            "models.ppocr.path: /nowhere/ppocr is no folder",
+        ],
+    );
+}
+
+#[test]
+fn a_program_far_from_any_runtime_says_where_it_looked() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("vila2");
+    fs::copy(env!("CARGO_BIN_EXE_vila2"), &program).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let scenes = format!(
+        "models.scenes.path={}",
+        root.join("models/scenes").display()
+    );
+    let ran: Ran = Command::new(&program)
+        .args([
+            "caption",
+            "x.png",
+            "--set",
+            &scenes,
+            "--set",
+            "stages.read_text.mode=off",
+        ])
+        .current_dir(folder.path())
+        .env_remove("ORT_DYLIB_PATH")
+        .output()
+        .unwrap()
+        .into();
+    // The picture is missing too, which is said first; the runtime is not needed for that.
+    assert!(ran.stderr.contains("x.png"), "{}", ran.stderr);
+    fs::copy(
+        root.join("tests/goldens/decode/expected/17x9.jpg.png"),
+        folder.path().join("x.png"),
+    )
+    .unwrap();
+    let ran: Ran = Command::new(&program)
+        .args([
+            "caption",
+            "x.png",
+            "--set",
+            &scenes,
+            "--set",
+            "stages.read_text.mode=off",
+        ])
+        .current_dir(folder.path())
+        .env_remove("ORT_DYLIB_PATH")
+        .output()
+        .unwrap()
+        .into();
+    let beside = folder
+        .path()
+        .join("libonnxruntime.so")
+        .display()
+        .to_string();
+    refused(
+        &ran,
+        2,
+        &[
+            "runtime.onnxruntime: no ONNX Runtime library found; looked for target/runtime/",
+            &beside,
+            "run `make runtime`, or set runtime.onnxruntime or ORT_DYLIB_PATH to the path of \
+             libonnxruntime.so.1.31.1",
+        ],
+    );
+}
+
+#[test]
+fn a_file_that_is_no_runtime_is_told_by_its_name() {
+    let ran = run(&["run", "--set", "runtime.onnxruntime=README.md"]);
+    refused(
+        &ran,
+        2,
+        &[
+            "runtime.onnxruntime: ",
+            "README.md cannot be used as ONNX Runtime: ",
+            "`make runtime`",
+            "(--set runtime.onnxruntime)",
+        ],
+    );
+    let ran = vila2(&["run"])
+        .env("ORT_DYLIB_PATH", "/nowhere/ort.so")
+        .output()
+        .unwrap()
+        .into();
+    refused(
+        &ran,
+        2,
+        &[
+            "ORT_DYLIB_PATH names /nowhere/ort.so, which is no file",
+            "`make runtime`",
+        ],
+    );
+}
+
+#[test]
+fn every_file_that_a_model_folder_lacks_is_told() {
+    let folder = scenes_without(&["onnx/vision_encoder.onnx", "tokenizer.json"]);
+    let path = folder.path().display().to_string();
+    let ran = run(&["run", "--set", &format!("models.scenes.path={path}")]);
+    refused(
+        &ran,
+        2,
+        &[
+            "2 faults in the configuration",
+            &format!(
+                "models.scenes.path: {path}/tokenizer.json: missing; accepted: a whole folder"
+            ),
+            &format!(
+                "models.scenes.path: {path}/onnx/vision_encoder.onnx: missing, and so are the variants \
+                 fp16, int8"
+            ),
+            "`vila2 models pull` fetches one",
+            "(--set models.scenes.path)",
+        ],
+    );
+}
+
+#[test]
+fn a_variant_that_is_not_there_is_told_by_its_file() {
+    let ran = run(&["run", "--set", "models.scenes.variant=q4"]);
+    refused(
+        &ran,
+        2,
+        &[
+            "models/scenes/onnx/embed_tokens_q4.onnx: missing",
+            "models.scenes.path",
+        ],
+    );
+}
+
+#[test]
+fn a_model_of_an_unknown_type_is_told_with_the_known_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("config.json"),
+        r#"{"model_type": "bert"}"#,
+    )
+    .unwrap();
+    let path = folder.path().display().to_string();
+    let ran = run(&["run", "--set", &format!("models.scenes.path={path}")]);
+    refused(
+        &ran,
+        2,
+        &[
+            &format!("models.scenes.path: {path}/config.json: no adapter reads a `bert`"),
+            "`model_type` is one of smolvlm, idefics3",
+        ],
+    );
+}
+
+#[test]
+fn a_graph_that_is_no_graph_is_told_before_anything_is_read() {
+    let folder = scenes_without(&["onnx/embed_tokens.onnx"]);
+    fs::write(folder.path().join("onnx/embed_tokens.onnx"), "no graph").unwrap();
+    let path = folder.path().display().to_string();
+    let path_set = format!("models.scenes.path={path}");
+    let ran = run(&["run", "--set", &path_set, "--set", "http.listen=off"]);
+    refused(
+        &ran,
+        2,
+        &[
+            &format!("models.scenes.path: {path}/onnx/embed_tokens.onnx cannot be opened: cpu: "),
+            "`vila2 models check` tries one",
+            "(--set models.scenes.path)",
+        ],
+    );
+}
+
+#[test]
+fn graphs_that_pp_ocr_lacks_are_told_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("x_det_infer.onnx"), "no graph").unwrap();
+    let path = folder.path().display().to_string();
+    let ran = run(&["run", "--set", &format!("models.ppocr.path={path}")]);
+    let lacks = |word: &str| {
+        format!(
+            "models.ppocr.path: {path} holds 0 graphs named *_{word}_*.onnx, and the reader wants \
+             exactly one; `make runtime` brings PP-OCR's three graphs"
+        )
+    };
+    refused(
+        &ran,
+        2,
+        &[
+            "2 faults in the configuration",
+            &lacks("cls"),
+            &lacks("rec"),
+        ],
+    );
+}
+
+#[test]
+fn providers_without_the_cpu_are_mandatory() {
+    let ran = run(&[
+        "run",
+        "--set",
+        "models.scenes.providers=[\"cuda\"]",
+        "--set",
+        "http.listen=off",
+    ]);
+    refused(
+        &ran,
+        2,
+        &[
+            "models.scenes.path: ",
+            "vision_encoder.onnx cannot be opened: cuda: ",
+            "models check",
+        ],
+    );
+    let ran = run(&["run", "--set", "models.scenes.providers=[\"gpu\"]"]);
+    refused(
+        &ran,
+        2,
+        &["models.scenes.providers: \"gpu\" is not known; accepted: a list of \"cpu\", \"cuda\""],
+    );
+}
+
+#[test]
+fn a_stage_whose_model_is_not_configured_is_told_with_the_names_there_are() {
+    let ran = run(&["run", "--set", "stages.caption.model=eyes"]);
+    refused(
+        &ran,
+        2,
+        &["stages.caption.model: \"eyes\" is not in [models]; accepted: ppocr, scenes (--set"],
+    );
+}
+
+#[test]
+fn addresses_that_are_none_are_told() {
+    let ran = run(&["run", "--set", "fetch.allow_addresses=localhost"]);
+    refused(
+        &ran,
+        2,
+        &[
+            "fetch.allow_addresses: \"localhost\" is neither network nor address; accepted: networks",
+        ],
+    );
+    let ran = run(&["run", "--set", "http.listen=everywhere"]);
+    refused(
+        &ran,
+        2,
+        &[
+            "http.listen: \"everywhere\" is no address to listen on; accepted: an address with its port",
+        ],
+    );
+}
+
+#[test]
+fn an_address_that_is_taken_is_told_before_the_group_is_joined() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let ran = run(&["run", "--set", &format!("http.listen={address}")]);
+    refused(
+        &ran,
+        2,
+        &[
+            &format!("http.listen: cannot listen on {address}: Address already in use"),
+            "set it to a free port of this machine, or to \"off\"",
+        ],
+    );
+}
+
+#[test]
+fn guarantees_that_are_not_built_are_refused_with_what_to_do_instead() {
+    let ran = run(&["run", "--set", "delivery.mode=exactly_once"]);
+    refused(
+        &ran,
+        2,
+        &[
+            "delivery.mode: \"exactly_once\" is not available in this version: use \"at_least_once\"",
+        ],
+    );
+}
