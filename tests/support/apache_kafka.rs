@@ -21,7 +21,7 @@ use tempfile::TempDir;
 const NEEDS: &str = "these tests need a JDK 17 (`java`) and Maven (`mvn`); on Debian: \
                      apt-get install openjdk-17-jre-headless maven";
 const CLUSTER: &str = "vGlsYTItdGVzdC1rYWZrYQ";
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(180);
 
 /// A running broker with a data folder of its own.
 pub struct ApacheKafka {
