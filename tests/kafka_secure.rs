@@ -1,5 +1,5 @@
-//! TLS and SASL against a real Apache Kafka, with a keystore made here: the whole path with
-//! the shipped program.
+//! TLS and SASL against a real Apache Kafka, with a keystore made here: the whole path with the
+//! shipped program, and what it says where the broker will not have it.
 
 #![allow(clippy::unwrap_used)] // a test ends where it must not go on
 
@@ -15,7 +15,7 @@ use std::{
 use serde_json::Value;
 use support::{
     apache_kafka::{ApacheKafka, Extra, free_ports},
-    program::{finished, vila2},
+    program::{Running, Said, finished, vila2},
     tls::{Authority, STORE_PASSWORD},
     web::Web,
 };
@@ -30,6 +30,7 @@ struct Secure {
     tls: u16,
     sasl: u16,
     trusted: Authority,
+    untrusted: Authority,
     folder: TempDir,
 }
 
@@ -37,6 +38,7 @@ impl Secure {
     fn start() -> Self {
         let folder = TempDir::with_prefix("vila2-secure-").unwrap();
         let trusted = Authority::new(folder.path(), "trusted");
+        let untrusted = Authority::new(folder.path(), "untrusted");
         let keystore = trusted.sign_for_loopback();
         let [tls, sasl] = free_ports();
         let kafka = ApacheKafka::start_with(|_| Extra {
@@ -52,6 +54,7 @@ impl Secure {
             tls,
             sasl,
             trusted,
+            untrusted,
             folder,
         }
     }
@@ -105,7 +108,7 @@ fn login(mechanism: &str, user: &str, password: &str) -> String {
 }
 
 #[test]
-fn tls_and_sasl_carry_the_whole_path() {
+fn tls_and_sasl_carry_the_whole_path_and_a_refusal_says_what_to_do() {
     let secure = Secure::start();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let web = runtime.block_on(Web::start(11, SCENES));
@@ -123,6 +126,9 @@ fn tls_and_sasl_carry_the_whole_path() {
     let scram = trust.clone() + &login("SCRAM-SHA-512", "scram-user", "from the environment");
     let scram = secure.config("scram", secure.sasl, &scram);
     whole_path(&secure, &web, &scram, Some(PASSWORD));
+
+    refused(&secure, &trust);
+    the_service_says_why_and_tries_on(&secure, &trust);
 }
 
 /// `publish`, `run --until-end` and `tail`, as a person types them.
@@ -155,7 +161,124 @@ fn whole_path(secure: &Secure, web: &Web, config: &Path, password: Option<&str>)
     assert_eq!(found, web.urls().into_iter().collect(), "{name}");
 }
 
+/// What goes wrong, and what `tail` must say of it beside the broker's address: the exit code,
+/// librdkafka's reason and what to do.
+fn refused(secure: &Secure, trust: &str) {
+    let (tls, sasl) = (secure.tls, secure.sasl);
+    let distrust = crate::trust(&secure.untrusted.pem());
+    let ssl = "\"security.protocol\" = \"SSL\"\n";
+    let login = |mechanism, user, password| trust.to_owned() + &login(mechanism, user, password);
+    let cases = [
+        (
+            "wrong-password",
+            sasl,
+            login("PLAIN", "plain-user", "wrong"),
+            ["Authentication failed", "does not accept this user"],
+        ),
+        (
+            "wrong-scram-password",
+            sasl,
+            login("SCRAM-SHA-512", "scram-user", "wrong"),
+            ["invalid credentials", "does not accept this user"],
+        ),
+        (
+            "disabled-mechanism",
+            sasl,
+            login("SCRAM-SHA-256", "scram-user", PASSWORD),
+            [
+                "SCRAM-SHA-256",
+                "set kafka.options \"sasl.mechanism\" to one",
+            ],
+        ),
+        (
+            "untrusted-authority",
+            tls,
+            format!("{ssl}{distrust}"),
+            [
+                "certificate verify failed",
+                "set kafka.options \"ssl.ca.location\"",
+            ],
+        ),
+        (
+            "plain-to-tls",
+            tls,
+            String::new(),
+            [
+                "seems to speak TLS",
+                "set kafka.options \"security.protocol\"",
+            ],
+        ),
+    ];
+    for (name, port, options, parts) in cases {
+        let said = tail(&secure.config(name, port, &options));
+        assert_eq!(said.code, Some(1), "{name}: {}", said.stderr);
+        let address = format!("127.0.0.1:{port}");
+        for part in [address.as_str()].into_iter().chain(parts) {
+            assert!(
+                said.stderr.contains(part),
+                "{name}: no {part:?} in {}",
+                said.stderr
+            );
+        }
+        assert!(
+            !said.stderr.contains(PASSWORD),
+            "{name}: a secret in {}",
+            said.stderr
+        );
+    }
+
+    // The certificate is for the address, not for this name.
+    let name = secure.config("wrong-name", tls, &format!("{ssl}{trust}"));
+    let text = fs::read_to_string(&name)
+        .unwrap()
+        .replace("127.0.0.1", "localhost");
+    fs::write(&name, text).unwrap();
+    let said = tail(&name);
+    assert_eq!(said.code, Some(1), "{}", said.stderr);
+    assert!(
+        said.stderr
+            .contains("use the name in the certificate in kafka.brokers"),
+        "{}",
+        said.stderr
+    );
+
+    let missing = format!("{ssl}\"ssl.ca.location\" = \"/nowhere/ca.pem\"\n");
+    let said = tail(&secure.config("missing-file", tls, &missing));
+    assert_eq!(said.code, Some(2), "{}", said.stderr);
+    assert!(
+        said.stderr.contains("check kafka.options"),
+        "{}",
+        said.stderr
+    );
+    assert!(said.stderr.contains("ssl.ca.location"), "{}", said.stderr);
+}
+
 fn with_config(config: &Path, arguments: &[&str]) -> Command {
     let config = ["--config", config.to_str().unwrap()];
     vila2(&[&config, arguments].concat())
+}
+
+fn tail(config: &Path) -> Said {
+    finished(with_config(
+        config,
+        &["tail", "--from-beginning", "--idle-ms", "1"],
+    ))
+}
+
+/// A service that is refused stays, says why, and leaves when told to.
+fn the_service_says_why_and_tries_on(secure: &Secure, trust: &str) {
+    let options = trust.to_owned() + &login("PLAIN", "plain-user", "wrong");
+    let config = secure.config("service", secure.sasl, &options);
+    let mut service = Running::start(with_config(&config, &["run"]));
+    let line = service.says("trying on");
+    for part in [
+        &*format!("127.0.0.1:{}", secure.sasl),
+        "trying on",
+        "Authentication failed",
+        "does not accept this user",
+    ] {
+        assert!(line.contains(part), "no {part:?} in {line}");
+    }
+    let log = service.log();
+    assert_eq!(service.terminate(), Some(0), "{log}");
 }

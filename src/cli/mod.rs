@@ -125,7 +125,8 @@ impl From<TelemetryError> for Failure {
 impl From<kafka::Error> for Failure {
     fn from(error: kafka::Error) -> Self {
         match error {
-            kafka::Error::Options(_) => Self::Usage(error.to_string()),
+            // A client that cannot be made names a file or a value of kafka.options.
+            kafka::Error::Options(_) | kafka::Error::Client(_) => Self::Usage(error.to_string()),
             error => Self::Failed(error.to_string()),
         }
     }

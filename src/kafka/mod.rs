@@ -109,7 +109,7 @@ pub enum Error {
     #[error("kafka.options: {}", .0.join("; "))]
     Options(Vec<String>),
     /// A client could not be made.
-    #[error("cannot make a Kafka client: {0}")]
+    #[error("cannot make a Kafka client: {0}; check kafka.options, and the files it names")]
     Client(String),
     /// No broker answered, or TLS or SASL was refused.
     #[error("no Kafka broker answers at {brokers}: {detail}")]

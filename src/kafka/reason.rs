@@ -38,7 +38,7 @@ const REMEDIES: [(&[&str], &str); 12] = [
     (
         &[
             "unsupported sasl mechanism",
-            "sasl mechanism",
+            "supported mechanisms",
             "sasl handshake",
         ],
         "the broker does not offer this way of signing in: set kafka.options \"sasl.mechanism\" to \
