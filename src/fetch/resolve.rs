@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     fmt, io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -26,15 +26,26 @@ const AT_A_TIME: usize = 64;
 pub type Lookup =
     Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync + 'static>;
 
-/// The system's resolver (getaddrinfo on a thread of the blocking pool).
+/// The system's resolver (getaddrinfo on a thread of the blocking pool). Names of this machine are
+/// answered without it, since not every resolver knows them with a dot at the end.
 #[must_use]
 pub fn system_lookup() -> Lookup {
     Arc::new(|name| {
         Box::pin(async move {
+            if is_this_machine(&name) {
+                return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+            }
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             Ok(found.map(|socket| socket.ip()).collect())
         })
     })
+}
+
+/// Whether a name is `localhost` or below it, which mean this machine everywhere (RFC 6761, 6.3).
+fn is_this_machine(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let last = name.rsplit('.').next().unwrap_or(name);
+    last.eq_ignore_ascii_case("localhost")
 }
 
 /// No address of the host may be connected to.
@@ -148,5 +159,28 @@ impl Resolve for GuardedResolver {
                 .map(|address| SocketAddr::new(address, 0));
             Ok(Box::new(sockets) as Addrs)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn names_of_this_machine_need_no_resolver() {
+        for name in [
+            "localhost",
+            "localhost.",
+            "LOCALHOST",
+            "a.localhost",
+            "a.b.localhost.",
+        ] {
+            let found = system_lookup()(name.to_owned()).await.expect("known");
+            assert!(found.iter().all(IpAddr::is_loopback), "{name}: {found:?}");
+            assert_eq!(found.len(), 2, "{name}");
+        }
+        for name in ["localhost.example.org", "notlocalhost", "localhost.."] {
+            assert!(!is_this_machine(name), "{name}");
+        }
     }
 }
