@@ -15,9 +15,10 @@ use serde_json::Value;
 use support::{
     page::{self, Series},
     program::{Running, finished, vila2},
+    relay,
     web::Web,
 };
-use vila2::kafka::{Embedded, KafkaSettings, publish::publish_lines};
+use vila2::kafka::{Embedded, KafkaSettings};
 
 /// What Prometheus adds by itself.
 const TARGET_LABELS: [&str; 2] = ["instance", "job"];
@@ -49,9 +50,7 @@ fn page_of_a_run() -> Series {
     broker.create_topics(&settings.topics, 2).unwrap();
     let mut lines = web.urls();
     lines.push(web.url("missing.png"));
-    let limit = Duration::from_secs(30);
-    let topic = &settings.topics.images;
-    publish_lines(&settings, topic, lines.join("\n").as_bytes(), limit, |_| {}).unwrap();
+    relay::publish_urls(&settings, &lines);
 
     let mut service = Running::start(vila2(&[
         "--set",
@@ -283,7 +282,7 @@ fn check_config(what: &str, config: &str, environment: &[(String, String)]) {
         command.env(name, value);
     }
     let said = finished(command);
-    assert_eq!(said.code, Some(0), "{what}: {}{}", said.stdout, said.stderr);
+    assert_eq!(said.code, 0, "{what}: {}{}", said.stdout, said.stderr);
 }
 
 /// Variables that are vila2's.

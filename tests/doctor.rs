@@ -14,8 +14,8 @@ use rdkafka::{
 use serde_json::Value;
 use support::{
     apache_kafka::ApacheKafka,
+    program::{Ran, run, vila2},
     relay,
-    shipped::{Ran, run, vila2},
 };
 use vila2::kafka::{Embedded, Topics};
 
@@ -339,7 +339,7 @@ fn apache_kafka_tells_retention_message_size_and_the_groups_place() {
     assert_eq!(ran.code, 0, "{}", ran.stdout);
     let (level, found, _) = one(&ran, "topic `sound.images`");
     assert_eq!(level, "ok");
-    let said = "3 partitions, 1 replica; keeps records for 7 days, takes records of 1.0 MiB";
+    let said = "3 partitions, 1 replica; keeps records for 7 days, takes records of 1.00 MiB";
     assert_eq!(found, said);
     let after: Vec<_> = topics_of(&brokers);
     let after: Vec<_> = after

@@ -7,7 +7,7 @@ mod support;
 
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
-use support::shipped::{Ran, run, vila2};
+use support::program::{Ran, run, vila2};
 
 const FAULTS: &str = "faults in the configuration:";
 

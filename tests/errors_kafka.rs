@@ -13,8 +13,8 @@ use std::{
 
 use support::{
     impostor,
+    program::{Ran, run, vila2},
     relay::eventually,
-    shipped::{Ran, run, vila2},
 };
 use vila2::kafka::{Embedded, Topics};
 

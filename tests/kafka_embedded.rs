@@ -4,7 +4,10 @@
 
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use rdkafka::{
@@ -15,7 +18,11 @@ use support::{
     relay::{self, Relay, eventually},
     scenarios,
 };
-use vila2::kafka::{Embedded, Error, Gate, KafkaPublisher, KafkaSettings, Status, publish, read};
+use vila2::{
+    app::publishing::Job,
+    kafka::{Embedded, Error, Gate, KafkaPublisher, KafkaSettings, Status, read},
+    requests::{self, Columns},
+};
 use vila2_actors::{
     error::PublishError,
     ledger::Ledger,
@@ -199,9 +206,18 @@ fn lines_are_published_as_they_are_and_empty_ones_are_skipped() {
         b"http://a/1.png\r\n\n{\"url\": \"http://a/2.png\", \"id\": \"two\"}\n\xff\xfe\n  \n";
     let mut calls = 0;
     let topic = &settings.topics.images;
-    let limit = Duration::from_secs(20);
-    let done = publish::publish_lines(&settings, topic, &input[..], limit, |_| calls += 1).unwrap();
-    assert_eq!((done.sent, done.confirmed), (3, 3));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), input).unwrap();
+    let inputs = requests::open(&[file.path().to_owned()], &Columns::default()).unwrap();
+    let job = Job {
+        settings: &settings,
+        inputs: &inputs,
+        resume: None,
+        limit: None,
+        stop: &AtomicBool::new(false),
+    };
+    let done = job.run(&mut |_| calls += 1).unwrap();
+    assert_eq!((done.confirmed, done.bad), (3, 0));
     assert!(calls >= 3);
     let mut values = Vec::new();
     let reader = read::Reader::new(&settings, topic, read::Start::Beginning).unwrap();

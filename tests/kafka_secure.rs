@@ -15,7 +15,7 @@ use std::{
 use serde_json::Value;
 use support::{
     apache_kafka::{ApacheKafka, Extra, free_ports},
-    program::{Running, Said, finished, vila2},
+    program::{Ran, Running, finished, vila2},
     tls::{Authority, STORE_PASSWORD},
     web::Web,
 };
@@ -144,7 +144,7 @@ fn whole_path(secure: &Secure, web: &Web, config: &Path, password: Option<&str>)
             command.env("VILA2_KAFKA__OPTIONS__SASL__PASSWORD", password);
         }
         let said = finished(command);
-        assert_eq!(said.code, Some(0), "{name} {arguments:?}: {}", said.stderr);
+        assert_eq!(said.code, 0, "{name} {arguments:?}: {}", said.stderr);
         said.stdout
     };
 
@@ -211,7 +211,7 @@ fn refused(secure: &Secure, trust: &str) {
     ];
     for (name, port, options, parts) in cases {
         let said = tail(&secure.config(name, port, &options));
-        assert_eq!(said.code, Some(1), "{name}: {}", said.stderr);
+        assert_eq!(said.code, 1, "{name}: {}", said.stderr);
         let address = format!("127.0.0.1:{port}");
         for part in [address.as_str()].into_iter().chain(parts) {
             assert!(
@@ -234,7 +234,7 @@ fn refused(secure: &Secure, trust: &str) {
         .replace("127.0.0.1", "localhost");
     fs::write(&name, text).unwrap();
     let said = tail(&name);
-    assert_eq!(said.code, Some(1), "{}", said.stderr);
+    assert_eq!(said.code, 1, "{}", said.stderr);
     assert!(
         said.stderr
             .contains("use the name in the certificate in kafka.brokers"),
@@ -244,7 +244,7 @@ fn refused(secure: &Secure, trust: &str) {
 
     let missing = format!("{ssl}\"ssl.ca.location\" = \"/nowhere/ca.pem\"\n");
     let said = tail(&secure.config("missing-file", tls, &missing));
-    assert_eq!(said.code, Some(2), "{}", said.stderr);
+    assert_eq!(said.code, 2, "{}", said.stderr);
     assert!(
         said.stderr.contains("check kafka.options"),
         "{}",
@@ -258,7 +258,7 @@ fn with_config(config: &Path, arguments: &[&str]) -> Command {
     vila2(&[&config, arguments].concat())
 }
 
-fn tail(config: &Path) -> Said {
+fn tail(config: &Path) -> Ran {
     finished(with_config(
         config,
         &["tail", "--from-beginning", "--idle-ms", "1"],

@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 use support::{
     hub::{COMMIT, Hub, Store, TOKEN},
-    shipped::{Ran, run, vila2},
+    program::{Ran, run, vila2},
 };
 
 fn shipped() -> PathBuf {

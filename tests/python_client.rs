@@ -28,7 +28,7 @@ fn a_client_in_python_gets_exactly_what_the_contract_says() {
     let drawn = finished(vila2(&[
         "scenes", "generate", "--out", out, "--count", "6", "--seed", "21",
     ]));
-    assert_eq!(drawn.code, Some(0), "{}", drawn.stderr);
+    assert_eq!(drawn.code, 0, "{}", drawn.stderr);
 
     let mut service = Running::start(vila2(&[
         "--set",

@@ -14,7 +14,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::Value;
 use support::{
     otlp::{Receiver, Span},
-    program::{Said, finished, vila2},
+    program::{Ran, finished, vila2},
     web::Web,
 };
 use tokio::runtime::Runtime;
@@ -109,8 +109,8 @@ impl Stage {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let mut command = vila2(&arguments);
         command.envs(environment.iter().copied());
-        let Said { code, stderr, .. } = finished(command);
-        assert_eq!(code, Some(0), "{stderr}");
+        let Ran { code, stderr, .. } = finished(command);
+        assert_eq!(code, 0, "{stderr}");
         let objects = stderr.lines().filter(|line| line.starts_with('{'));
         objects
             .map(|line| serde_json::from_str(line).unwrap())

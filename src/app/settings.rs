@@ -12,7 +12,7 @@ use crate::{
     decode::DecodeSettings,
     fetch::FetchSettings,
     kafka::{KafkaSettings, Topics},
-    models::{ModelSettings, Provider, SessionSettings, ppocr::ReaderSettings},
+    models::{ModelSettings, Provider, ppocr::ReaderSettings},
 };
 
 /// How often positions are committed.
@@ -61,17 +61,7 @@ pub(super) fn decode(config: &Config) -> DecodeSettings {
 /// Where `name` is not in `[models]`.
 #[must_use]
 pub fn reader(config: &Config, name: &str) -> ReaderSettings {
-    let model = model(config, name);
-    ReaderSettings {
-        name: model.name,
-        folder: model.path,
-        session: SessionSettings {
-            library: model.library,
-            providers: model.providers,
-            threads: model.threads,
-            arena: true,
-        },
-    }
+    model(config, name).into()
 }
 
 /// The settings of one of `[models]` that generates; `name` was checked.

@@ -77,15 +77,7 @@ pub(super) fn note(text: &str) {
 
 /// A count with its thousands apart: `12,345`.
 pub(super) fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    indicatif::HumanCount(number).to_string()
 }
 
 /// A span of time in two units at most: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
@@ -105,26 +97,9 @@ pub(super) fn span(seconds: f64) -> String {
 
 /// A moment in UTC, from milliseconds since the Unix epoch: `2026-03-01 12:00:05`.
 pub(super) fn instant(milliseconds: i64) -> String {
-    let seconds = milliseconds.div_euclid(1_000);
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Days since 1 March of the year 0, in eras of 400 years (the proleptic Gregorian calendar).
-    let days = days + 719_468;
-    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let date = day - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 {
-        (month + 3, 0)
-    } else {
-        (month - 9, 1)
-    };
-    format!(
-        "{:04}-{month:02}-{date:02} {:02}:{:02}:{:02}",
-        year + era * 400 + carry,
-        second / 3_600,
-        second / 60 % 60,
-        second % 60
+    chrono::DateTime::from_timestamp_millis(milliseconds).map_or_else(
+        || "?".to_owned(),
+        |moment| moment.format("%Y-%m-%d %H:%M:%S").to_string(),
     )
 }
 

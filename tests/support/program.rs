@@ -14,8 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// The program in the repository, without settings from the outer environment.
 pub fn vila2(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vila2"));
+    let ours = ["VILA2_", "OTEL_", "HF_", "ORT_DYLIB_PATH"];
     for (name, _) in std::env::vars() {
-        if name.starts_with("VILA2_") || name.starts_with("OTEL_") {
+        if ours.iter().any(|prefix| name.starts_with(prefix)) {
             command.env_remove(name);
         }
     }
@@ -26,27 +27,33 @@ pub fn vila2(arguments: &[&str]) -> Command {
     command
 }
 
-/// What a finished program said.
-pub struct Said {
-    /// Its exit code; `None` where a signal ended it.
-    pub code: Option<i32>,
+/// What a finished program left.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
     pub stdout: String,
     pub stderr: String,
 }
 
-/// Runs to the end.
-pub fn finished(mut command: Command) -> Said {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().expect("the program runs");
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    Said {
-        code: status.code(),
-        stdout: text(stdout),
-        stderr: text(stderr),
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Self {
+            code: output.status.code().expect("an exit code"),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
     }
+}
+
+/// Runs the program to its end.
+pub fn run(arguments: &[&str]) -> Ran {
+    finished(vila2(arguments))
+}
+
+/// Runs a command to its end.
+pub fn finished(mut command: Command) -> Ran {
+    command.output().expect("the program runs").into()
 }
 
 /// A program that runs beside the test; killed when dropped.

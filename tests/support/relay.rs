@@ -12,7 +12,9 @@ use tokio::{
     runtime::Handle,
     sync::{Semaphore, watch},
 };
-use vila2::kafka::{Consumer, Gate, Inlet, KafkaPublisher, KafkaSettings, Status, read};
+use vila2::kafka::{
+    Consumer, Gate, Inlet, KafkaPublisher, KafkaSettings, Status, publish::Feeder, read,
+};
 use vila2_actors::{
     ledger::{Admission, Ledger, Outcome},
     ports::{Destination, Outgoing, Publisher as _},
@@ -162,17 +164,20 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// Publishes `image-FROM` to `image-TO` (exclusive) as requests.
 pub fn publish(settings: &KafkaSettings, range: std::ops::Range<usize>) {
-    let lines: String = range
-        .map(|n| format!("http://images/image-{n}.png\n"))
+    let urls: Vec<_> = range
+        .map(|n| format!("http://images/image-{n}.png"))
         .collect();
-    vila2::kafka::publish::publish_lines(
-        settings,
-        &settings.topics.images,
-        lines.as_bytes(),
-        Duration::from_secs(30),
-        |_| {},
-    )
-    .unwrap();
+    publish_urls(settings, &urls);
+}
+
+/// Publishes bare URLs, each under its own key, and waits for the confirmations.
+pub fn publish_urls(settings: &KafkaSettings, urls: &[String]) {
+    let mut feeder = Feeder::new(settings, &settings.topics.images).unwrap();
+    for url in urls {
+        let value = url.as_bytes();
+        feeder.send(Some(value), Some(value), &[]).unwrap();
+    }
+    feeder.finish(Duration::from_secs(30), |_| {}).unwrap();
 }
 
 /// Source → values of what is in the output topic now, in order of arrival.

@@ -20,12 +20,25 @@ use crate::{
 /// Writes down in which order images are admitted; answers each in one step.
 struct OneByOne {
     order: Arc<Mutex<Vec<u64>>>,
+    announced: Arc<Mutex<Vec<u64>>>,
     running: Option<crate::ports::RequestId>,
 }
 
 impl Generator for OneByOne {
     fn free_slots(&self) -> usize {
         usize::from(self.running.is_none())
+    }
+
+    fn announce(&mut self, image: &Arc<Image>) {
+        let number = number_of(image);
+        let mut announced = self.announced.lock().expect("not poisoned");
+        if !announced.contains(&number) {
+            assert!(
+                !self.order.lock().expect("not poisoned").contains(&number),
+                "{number} was admitted before"
+            );
+            announced.push(number);
+        }
     }
 
     fn admit(
@@ -77,6 +90,7 @@ struct Bench {
     engine: GenerateEngine,
     go: mpsc::Sender<()>,
     order: Arc<Mutex<Vec<u64>>>,
+    announced: Arc<Mutex<Vec<u64>>>,
     answer: mpsc::Sender<(u64, bool)>,
     answers: mpsc::Receiver<(u64, bool)>,
 }
@@ -86,14 +100,16 @@ fn bench() -> Bench {
     ledger.assign(&Arc::from("images"), 0, Some(0), None);
     let chain = Arc::new(Chain::new(ChainConfig::default(), ledger));
     let order = Arc::new(Mutex::new(Vec::new()));
+    let announced = Arc::new(Mutex::new(Vec::new()));
     let (go, gone) = mpsc::channel();
     let gone = Mutex::new(gone);
     let load: Load<dyn Generator> = {
-        let order = Arc::clone(&order);
+        let (order, announced) = (Arc::clone(&order), Arc::clone(&announced));
         Arc::new(move || {
             let _ = gone.lock().expect("not poisoned").recv();
             Ok(Box::new(OneByOne {
                 order: Arc::clone(&order),
+                announced: Arc::clone(&announced),
                 running: None,
             }))
         })
@@ -105,6 +121,7 @@ fn bench() -> Bench {
         engine,
         go,
         order,
+        announced,
         answer,
         answers,
     }
@@ -171,6 +188,19 @@ fn questions_about_captioned_images_go_first_and_the_rest_in_order_of_arrival() 
     }
     let (_, order) = bench.answers(6);
     assert_eq!(order, [4, 5, 0, 1, 2, 3]);
+}
+
+#[test]
+fn images_are_announced_before_their_turn_in_the_order_of_their_turns() {
+    let bench = bench();
+    for number in 0..8 {
+        bench.ask(number, Stage::Caption, LONG);
+    }
+    let announced = Arc::clone(&bench.announced);
+    bench.answers(8);
+    let announced = announced.lock().expect("not poisoned").clone();
+    // The first one found a free slot.
+    assert_eq!(announced, [1, 2, 3, 4, 5, 6, 7]);
 }
 
 #[test]

@@ -134,11 +134,7 @@ fn figures(trial: &trial::Trial) -> Value {
 
 fn reader(settings: &ModelSettings, pictures: &[Arc<Image>]) -> Result<(String, Value), String> {
     let started = Instant::now();
-    let reader = ReaderSettings {
-        name: settings.name.clone(),
-        folder: settings.path.clone(),
-        session: settings.plain_session(),
-    };
+    let reader = ReaderSettings::from(settings.clone());
     let mut reader = ppocr::load(&reader)().map_err(|error| error.to_string())?;
     let loaded = started.elapsed();
     let started = Instant::now();

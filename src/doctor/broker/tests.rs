@@ -44,7 +44,7 @@ fn topics_as_apache_kafka_makes_them_are_right() {
     for role in [Role::Images, Role::Captions, Role::Dead] {
         let finding = only(with(role, |_| {}));
         assert_eq!(finding.level, Level::Ok, "{finding:?}");
-        let said = "3 partitions, 1 replica; keeps records for 7 days, takes records of 1.0 MiB";
+        let said = "3 partitions, 1 replica; keeps records for 7 days, takes records of 1.00 MiB";
         assert_eq!(finding.found, said);
     }
 }

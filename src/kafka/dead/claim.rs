@@ -82,12 +82,11 @@ impl Claim {
     /// Waits until everything is held.
     fn wait(&self, limit: Duration, limit_of_first: Duration) -> Result<(), Error> {
         let since = Instant::now();
+        let mut first = false;
         while !self.poll(POLL) {
-            let limit = if self.has_first() {
-                limit_of_first
-            } else {
-                limit
-            };
+            // While the others leave, nobody holds anything for a moment.
+            first |= self.has_first();
+            let limit = if first { limit_of_first } else { limit };
             if since.elapsed() >= limit {
                 return Err(Error::Broker(format!(
                     "another redrive is at work in the group `{}` (or the broker does not let us \

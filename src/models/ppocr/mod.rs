@@ -33,7 +33,7 @@ use vila2_actors::{
     ports::{BatchModel, Load, TextReader},
 };
 
-use super::SessionSettings;
+use super::{ModelSettings, SessionSettings};
 use bitmap::Bitmap;
 use detect::{detect, strided};
 use graph::{Files, Graph};
@@ -61,6 +61,16 @@ pub struct ReaderSettings {
     pub folder: PathBuf,
     /// Providers and threads.
     pub session: SessionSettings,
+}
+
+impl From<ModelSettings> for ReaderSettings {
+    fn from(model: ModelSettings) -> Self {
+        Self {
+            session: model.plain_session(),
+            name: model.name,
+            folder: model.path,
+        }
+    }
 }
 
 /// Looks for the reader's graphs in a folder, and opens none.
