@@ -86,9 +86,12 @@ pub fn start_logs(lines: Lines, filter: &str) -> Result<(), TelemetryError> {
             .with_target(false)
             .boxed(),
     };
-    // Only a second call in one process fails; the first stays in force.
+    // The filter stands before the only layer, not on it: a filter per layer now and then loses
+    // the line after one that it refused. Only a second call in one process fails; the first stays
+    // in force.
     let _ = tracing_subscriber::registry()
-        .with(layer.with_filter(targets))
+        .with(layer)
+        .with(targets)
         .try_init();
     Ok(())
 }

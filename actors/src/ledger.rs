@@ -185,6 +185,16 @@ impl Ledger {
         self.lock().partition(topic, partition)?.position()
     }
 
+    /// Records of a partition below `end` that are not settled, in flight or not read yet; `None`
+    /// where the partition is not assigned or nothing of it is known yet.
+    #[must_use]
+    pub fn unsettled(&self, topic: &str, partition: i32, end: i64) -> Option<i64> {
+        let mut inner = self.lock();
+        let partition = inner.partition(topic, partition)?;
+        let open = end - partition.watermark? - partition.finished.count();
+        Some(open.max(0))
+    }
+
     /// Every partition whose position changed since it was last [`Ledger::committed`].
     #[must_use]
     pub fn dirty(&self) -> Vec<(Arc<str>, i32, Position)> {

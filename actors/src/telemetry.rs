@@ -3,6 +3,8 @@
 //! Metrics go through the `metrics` facade, spans through the OpenTelemetry API with explicit
 //! parents and times. Where nobody records, neither costs more than a look.
 
+mod redact;
+
 use std::{
     fmt,
     time::{Instant, SystemTime},
@@ -17,6 +19,8 @@ use opentelemetry::{
         TraceState, Tracer as _,
     },
 };
+
+pub(crate) use redact::redacted;
 
 use crate::{config::Names, error::Reason, ports::Destination, record::Record, stage::Stage};
 

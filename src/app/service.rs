@@ -47,6 +47,7 @@ pub struct Service {
     publisher: KafkaPublisher,
     kafka: KafkaSettings,
     status: Arc<Status>,
+    ledger: Arc<Ledger>,
     page: Option<Page>,
     topics: JoinHandle<()>,
     /// Age at which the oldest record, or a model call, means that the process is wedged.
@@ -102,8 +103,13 @@ impl Service {
         let pipeline = Pipeline::start(settings::chain(config), ports)
             .await
             .map_err(|error| start_faults(error, config, layers))?;
-        let consumer =
-            Consumer::start(&kafka, pipeline.intake(), ledger, gate, Arc::clone(&status))?;
+        let consumer = Consumer::start(
+            &kafka,
+            pipeline.intake(),
+            Arc::clone(&ledger),
+            gate,
+            Arc::clone(&status),
+        )?;
         pipeline.set_source(consumer.source());
         // Set once, here.
         let _ = parts.set((pipeline.clone(), Arc::clone(&status)));
@@ -114,6 +120,7 @@ impl Service {
             publisher,
             kafka,
             status,
+            ledger,
             page,
             topics,
             wedged_after,
@@ -143,6 +150,16 @@ impl Service {
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.pipeline.in_flight()
+    }
+
+    /// Records in the partitions held that are not settled: in flight, or not read yet.
+    #[must_use]
+    pub fn behind(&self) -> u64 {
+        let topic = &self.kafka.topics.images;
+        let ends = self.status.ends().into_iter();
+        ends.filter_map(|(number, end)| self.ledger.unsettled(topic, number, end))
+            .map(i64::unsigned_abs)
+            .sum()
     }
 
     /// Works until a signal comes, or, with `until_end`, until everything that is in the topic at

@@ -228,16 +228,17 @@ impl GroupCallbacks {
             .collect()
     }
 
-    fn note_lag(&self, statistics: &Statistics) {
+    fn note_ends(&self, statistics: &Statistics) {
         let Some(topic) = statistics.topics.get(&*self.topic) else {
             return;
         };
-        let lag = topic.partitions.iter().filter_map(|(number, partition)| {
+        let held = topic.partitions.iter().filter_map(|(number, partition)| {
             let number: i32 = number.parse().ok()?;
             let at = self.ledger.position(&self.topic, number)?.offset;
-            (partition.hi_offset >= 0).then(|| (number, (partition.hi_offset - at).max(0)))
+            let end = partition.hi_offset;
+            (end >= 0).then(|| (number, (end, (end - at).max(0))))
         });
-        self.status.note_lag(lag.collect());
+        self.status.note_ends(held.collect());
     }
 }
 
@@ -268,7 +269,7 @@ impl ClientContext for GroupCallbacks {
     fn stats_raw(&self, json: &[u8]) {
         if let Some(statistics) = Statistics::parse(json) {
             self.status.note_statistics(Side::Consumer, &statistics);
-            self.note_lag(&statistics);
+            self.note_ends(&statistics);
         }
     }
 

@@ -40,7 +40,8 @@ struct State {
     consumer: Link,
     producer: Link,
     joined: bool,
-    lag: HashMap<i32, i64>,
+    /// Ends of the partitions held.
+    ends: HashMap<i32, i64>,
     /// What is wrong with topics, each in words.
     topics: Vec<String>,
 }
@@ -69,7 +70,7 @@ impl Status {
                 consumer: link(),
                 producer: link(),
                 joined: false,
-                lag: HashMap::new(),
+                ends: HashMap::new(),
                 topics: Vec::new(),
             }),
         }
@@ -107,10 +108,10 @@ impl Status {
         self.lock().joined
     }
 
-    /// Records behind the end of each partition held: end minus what is settled without a gap.
+    /// Where each partition held ends, as the broker said it last: the offset of the next record.
     #[must_use]
-    pub fn lag(&self) -> HashMap<i32, i64> {
-        self.lock().lag.clone()
+    pub fn ends(&self) -> HashMap<i32, i64> {
+        self.lock().ends.clone()
     }
 
     /// Notes what is wrong with the topics, each in words; nothing where all are there.
@@ -122,23 +123,21 @@ impl Status {
         self.lock().joined = joined;
     }
 
-    /// Notes the lag of the partitions held; those no longer held are set to 0.
-    pub(super) fn note_lag(&self, lag: HashMap<i32, i64>) {
-        let gauge = |partition: i32, value: i64| {
-            metrics::gauge!(LAG, "partition" => partition.to_string()).set(value as f64);
+    /// Notes end and lag (the end minus what is settled without a gap) of the partitions held; the
+    /// lag of those no longer held is set to 0.
+    pub(super) fn note_ends(&self, held: HashMap<i32, (i64, i64)>) {
+        let gauge = |partition: i32, lag: i64| {
+            metrics::gauge!(LAG, "partition" => partition.to_string()).set(lag as f64);
         };
         let mut state = self.lock();
-        for partition in state
-            .lag
-            .keys()
-            .filter(|partition| !lag.contains_key(partition))
-        {
-            gauge(*partition, 0);
+        for gone in state.ends.keys().filter(|old| !held.contains_key(old)) {
+            gauge(*gone, 0);
         }
-        for (partition, value) in &lag {
-            gauge(*partition, *value);
+        for (partition, (_, lag)) in &held {
+            gauge(*partition, *lag);
         }
-        state.lag = lag;
+        let ends = held.into_iter().map(|(number, (end, _))| (number, end));
+        state.ends = ends.collect();
     }
 
     /// Notes what a client's statistics say.

@@ -25,6 +25,11 @@ impl Finished {
         (self.runs.range(..=offset).next_back()).is_some_and(|(_, &end)| offset < end)
     }
 
+    /// How many offsets.
+    pub(super) fn count(&self) -> i64 {
+        self.runs.iter().map(|(start, end)| end - start).sum()
+    }
+
     /// Adds `start..end`, joining runs that touch or overlap.
     pub(super) fn insert(&mut self, mut start: i64, mut end: i64) {
         if start >= end {

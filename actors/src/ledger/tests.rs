@@ -37,6 +37,9 @@ fn the_watermark_waits_for_the_slowest_and_remembers_what_finished_above_it() {
     }
     let held = position(&ledger);
     assert_eq!(held.offset, 5);
+    // 5 and 7 are in flight, 9 to 19 are not read yet.
+    assert_eq!(ledger.unsettled("images", 0, 20), Some(13));
+    assert_eq!(ledger.unsettled("images", 1, 20), None);
     ledger.settle(&id(5), epochs[0], Outcome::DeadLettered(Reason::Stuck));
     assert_eq!(position(&ledger).offset, 7);
 

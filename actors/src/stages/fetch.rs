@@ -24,6 +24,7 @@ use crate::{
     ports::Fetcher,
     record::Request,
     stage::Stage,
+    telemetry::redacted,
 };
 
 /// The actor: admits and forwards.
@@ -86,7 +87,7 @@ impl Inner {
         (envelope.delivery).worked(Stage::Fetch, worked, error, || {
             let retries = i64::from(spent.attempts.saturating_sub(1));
             vec![
-                KeyValue::new("url.full", url),
+                KeyValue::new("url.full", redacted(&url)),
                 KeyValue::new("http.request.resend_count", retries),
             ]
         });

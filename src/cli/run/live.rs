@@ -35,7 +35,7 @@ struct Look {
     published: u64,
     dead: u64,
     in_flight: usize,
-    /// Records that the members' partitions hold and that are not settled, as `/metrics` has it.
+    /// Records in the member's partitions that are not settled, in flight or not read yet.
     behind: u64,
     /// Settled records a second, of late.
     rate: f64,
@@ -104,12 +104,11 @@ impl Live {
         }
         let (since, before) = history[0];
         let seconds = now.duration_since(since).as_secs_f64();
-        let lag = service.status().lag();
         Look {
             published,
             dead,
             in_flight: service.in_flight(),
-            behind: lag.values().sum::<i64>().max(0).unsigned_abs(),
+            behind: service.behind(),
             rate: (published + dead - before) as f64 / seconds.max(1.0),
         }
     }
