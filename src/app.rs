@@ -16,7 +16,7 @@ use vila2_actors::{
 };
 
 use crate::{
-    config::{Config, Fault, Faults, Layers},
+    config::{Config, Fault, Faults, Layers, Read, Sources},
     decode::FileDecoder,
     fetch::HttpFetcher,
     kafka,
@@ -75,6 +75,31 @@ pub fn check(config: &Config, layers: &Layers) -> Result<(), Faults> {
     } else {
         Err(Faults(faults))
     }
+}
+
+/// The configuration of a command that needs the whole chain. Where its text has faults, those of
+/// what the rest of it names come with them; where it has none, [`check`] is still to be called.
+///
+/// # Errors
+/// Every fault at once.
+pub fn load(sources: &Sources) -> Result<(Config, Layers), Faults> {
+    let Read {
+        config,
+        layers,
+        mut faults,
+    } = Config::read(sources);
+    match config {
+        Some(config) if faults.is_empty() => return Ok((config, layers)),
+        Some(config) => {
+            if let Err(Faults(found)) = check(&config, &layers) {
+                let new = |fault: &Fault| faults.iter().all(|known| known.key != fault.key);
+                let found: Vec<_> = found.into_iter().filter(new).collect();
+                faults.extend(found);
+            }
+        }
+        None => {}
+    }
+    Err(Faults(faults))
 }
 
 /// Checks what the settings say of Kafka's clients and of fetching, and nothing else.

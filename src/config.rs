@@ -218,15 +218,40 @@ pub enum LogFormat {
     Json,
 }
 
+/// What was read, right or wrong.
+#[derive(Debug)]
+pub struct Read {
+    /// With placeholders where a value is wrong; `None`: a section is missing.
+    pub config: Option<Config>,
+    /// Where each value came from.
+    pub layers: Layers,
+    /// What is wrong with it; without any there is a configuration.
+    pub faults: Vec<Fault>,
+}
+
 impl Config {
     /// Merges all sources and checks every key.
     ///
     /// # Errors
     /// Every fault at once.
     pub fn load(sources: &Sources) -> Result<(Self, Layers), Faults> {
+        let read = Self::read(sources);
+        match read.config {
+            Some(config) if read.faults.is_empty() => Ok((config, read.layers)),
+            _ => Err(Faults(read.faults)),
+        }
+    }
+
+    /// The same, going on after faults, so that what the rest names can be looked at too.
+    #[must_use]
+    pub fn read(sources: &Sources) -> Read {
         let (layers, faults) = Layers::merge(sources);
-        let config = read::read(&layers, faults)?;
-        Ok((config, layers))
+        let (config, faults) = read::read(&layers, faults);
+        Read {
+            config,
+            layers,
+            faults,
+        }
     }
 
     /// The sources of a process: the file and the assignments of its command line, and its

@@ -68,6 +68,34 @@ fn unknown_keys_and_wrong_types_are_told_with_what_is_accepted_and_where_they_st
 }
 
 #[test]
+fn faults_of_the_text_and_of_what_it_names_are_told_together() {
+    let sets = [
+        "kafka.groop=x",
+        "limits.records=many",
+        "models.scenes.path=/nowhere/scenes",
+        "models.ppocr.variant=fp32",
+        "runtime.onnxruntime=/nowhere/libonnxruntime.so",
+        "kafka.options.linger=1",
+        "fetch.allow_addresses=[1]",
+    ];
+    let arguments = sets.iter().flat_map(|set| ["--set", set]);
+    for command in [&["run"][..], &["config", "check"], &["doctor"]] {
+        let arguments: Vec<_> = command.iter().copied().chain(arguments.clone()).collect();
+        let ran = run(&arguments);
+        refused(&ran, 2, &[&format!("error: {} {FAULTS}", sets.len())]);
+        for set in sets {
+            let key = set.split('=').next().unwrap();
+            assert_eq!(
+                ran.stderr.matches(&format!("\n  {key}: ")).count(),
+                1,
+                "{key} in\n{}",
+                ran.stderr
+            );
+        }
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_told_by_its_name() {
     let ran = run(&["config", "check", "--config", "/nowhere/vila2.toml"]);
     refused(

@@ -26,7 +26,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure> {
-    let (config, layers) = common.load()?;
+    let (config, layers) = common.load_whole("warn")?;
     let images: Vec<_> = arguments
         .images
         .iter()

@@ -33,7 +33,7 @@ pub(super) fn run(common: &Common, command: &Command) -> Result<(), Failure> {
 }
 
 fn check(common: &Common, json: bool) -> Result<(), Failure> {
-    let found = common.load().and_then(|(config, layers)| {
+    let found = common.load_whole("warn").and_then(|(config, layers)| {
         app::check(&config, &layers)?;
         Ok(())
     });

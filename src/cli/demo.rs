@@ -30,7 +30,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
-    let (config, layers) = common.load()?;
+    let (config, layers) = common.load_whole("warn")?;
     // Faults before anything is drawn.
     app::check(&config, &layers)?;
     let Arguments {

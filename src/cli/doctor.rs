@@ -18,7 +18,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure> {
     // What is found is told once, in the table.
-    let (config, layers) = common.load_with("off")?;
+    let (config, layers) = common.load_whole("off")?;
     app::check_settings(&config, &layers)?;
     let json = arguments.json;
     interruptible(move || {

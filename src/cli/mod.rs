@@ -30,7 +30,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     app,
-    config::{Config, Faults, Layers, LogFormat, Origin},
+    config::{Config, Faults, Layers, LogFormat, Origin, Sources},
     demo as demo_run, kafka,
     shutdown::{INTERRUPTED, Shutdown},
     telemetry::{self, Lines, TelemetryError},
@@ -188,31 +188,37 @@ pub fn main() -> ExitCode {
 }
 
 impl Common {
-    /// The checked configuration and its layers; logs are on from here, faults and warnings only
-    /// unless asked for: a person wants the result.
+    /// The configuration and its layers; logs are on from here, faults and warnings only unless
+    /// asked for: a person wants the result.
     fn load(&self) -> Result<(Config, Layers), Failure> {
-        self.load_with("warn")
+        logged(Config::load(&self.sources())?, "warn")
     }
 
-    /// The same for the service, whose log is its voice.
-    fn load_for_service(&self) -> Result<(Config, Layers), Failure> {
-        self.load_with("info")
+    /// The same where the whole chain is needed: faults of what the configuration names are told
+    /// with those of its text. `filter` is the log's unless another is asked for.
+    fn load_whole(&self, filter: &str) -> Result<(Config, Layers), Failure> {
+        logged(app::load(&self.sources())?, filter)
     }
 
-    fn load_with(&self, default_filter: &str) -> Result<(Config, Layers), Failure> {
-        let sources = Config::sources(self.config.clone(), self.set.clone());
-        let (config, layers) = Config::load(&sources)?;
-        let lines = match config.log.format {
-            LogFormat::Human => Lines::Human,
-            LogFormat::Json => Lines::Json,
-        };
-        let filter = match layers.origin("log.filter") {
-            Origin::Default => default_filter,
-            _ => &config.log.filter,
-        };
-        telemetry::start_logs(lines, filter)?;
-        Ok((config, layers))
+    fn sources(&self) -> Sources {
+        Config::sources(self.config.clone(), self.set.clone())
     }
+}
+
+fn logged(
+    (config, layers): (Config, Layers),
+    default_filter: &str,
+) -> Result<(Config, Layers), Failure> {
+    let lines = match config.log.format {
+        LogFormat::Human => Lines::Human,
+        LogFormat::Json => Lines::Json,
+    };
+    let filter = match layers.origin("log.filter") {
+        Origin::Default => default_filter,
+        _ => &config.log.filter,
+    };
+    telemetry::start_logs(lines, filter)?;
+    Ok((config, layers))
 }
 
 fn runtime() -> Result<Runtime, Failure> {

@@ -28,7 +28,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure> {
-    let (config, layers) = common.load_for_service()?;
+    let (config, layers) = common.load_whole("info")?;
     let metrics = telemetry::start_metrics()?;
     let runtime = runtime()?;
     let result = runtime.block_on(async {

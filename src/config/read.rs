@@ -12,13 +12,12 @@ use ipnet::IpNet;
 use super::{
     CaptionStage, Config, Decode, Delivery, Fetch, GEOMETRY, GroundStage, Kafka, Limits, Log,
     LogFormat, Mode, Model, Runtime, Specialist, Stages, Topics,
-    fault::{Fault, Faults},
+    fault::Fault,
     files::locate,
     layers::Layers,
     reader::{Reader, Section},
 };
 
-const BUG: &str = "bug: a section that is missing is a fault";
 /// Execution providers that can be registered.
 const PROVIDERS: [&str; 3] = ["cpu", "cuda", "tensorrt"];
 /// Properties with a key of their own, or on which delivery rests.
@@ -40,41 +39,40 @@ const OWN_OPTIONS: [(&str, &str); 6] = [
     ),
 ];
 
-pub(super) fn read(layers: &Layers, faults: Vec<Fault>) -> Result<Config, Faults> {
+/// The configuration, with placeholders where a value is wrong, and every fault. Without one of
+/// its sections there is none.
+pub(super) fn read(layers: &Layers, faults: Vec<Fault>) -> (Option<Config>, Vec<Fault>) {
     let reader = Reader::new(layers, faults);
-    let (kafka, delivery, fetch, decode, models, stages, limits, runtime, http, log) =
-        reader.root(|root| {
-            let models: BTreeMap<String, Model> =
-                root.sections("models", model).into_iter().collect();
-            (
-                root.section("kafka", kafka),
-                root.section("delivery", delivery),
-                root.section("fetch", fetch),
-                root.section("decode", decode),
-                models.clone(),
-                root.section("stages", |section| stages(section, &models)),
-                root.section("limits", limits),
-                root.section("runtime", runtime),
-                root.section("http", http),
-                root.section("log", log),
-            )
-        });
-    let faults = reader.into_faults();
-    if !faults.is_empty() {
-        return Err(Faults(faults));
-    }
-    Ok(Config {
-        kafka: kafka.expect(BUG),
-        delivery: delivery.expect(BUG),
-        fetch: fetch.expect(BUG),
-        decode: decode.expect(BUG),
-        models,
-        stages: stages.flatten().expect(BUG),
-        limits: limits.expect(BUG),
-        runtime: runtime.expect(BUG),
-        http: http.expect(BUG),
-        log: log.expect(BUG),
-    })
+    let config = reader.root(|root| {
+        let models: BTreeMap<String, Model> = root.sections("models", model).into_iter().collect();
+        // Every section is read before one that is missing ends it.
+        let (kafka, delivery, fetch, decode) = (
+            root.section("kafka", kafka),
+            root.section("delivery", delivery),
+            root.section("fetch", fetch),
+            root.section("decode", decode),
+        );
+        let stages = root.section("stages", |section| stages(section, &models));
+        let (limits, runtime, http, log) = (
+            root.section("limits", limits),
+            root.section("runtime", runtime),
+            root.section("http", http),
+            root.section("log", log),
+        );
+        Some(Config {
+            kafka: kafka?,
+            delivery: delivery?,
+            fetch: fetch?,
+            decode: decode?,
+            models,
+            stages: stages.flatten()?,
+            limits: limits?,
+            runtime: runtime?,
+            http: http?,
+            log: log?,
+        })
+    });
+    (config, reader.into_faults())
 }
 
 fn kafka(section: &Section<'_>) -> Kafka {
@@ -237,9 +235,10 @@ fn model(_name: &str, section: &Section<'_>) -> Model {
         section.fault("providers", "is empty", accepted);
     }
     let variants = "fp16, int8, uint8, quantized, q4, q4f16, bnb4";
+    let known = |text: &str| variants.split(", ").any(|variant| variant == text);
     let variant = section.has("variant").then(|| {
         section.text("variant", variants, |text| {
-            if variants.split(", ").any(|known| known == text) {
+            if known(text) {
                 Ok(())
             } else {
                 Err(format!("{text:?} is not known"))
@@ -247,7 +246,7 @@ fn model(_name: &str, section: &Section<'_>) -> Model {
         })
     });
     Model {
-        variant,
+        variant: variant.filter(|variant| known(variant)),
         path: locate(Path::new(&section.text("path", "a folder", not_empty))),
         providers,
     }
