@@ -1,7 +1,5 @@
 //! The `vila2` command.
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    vila2::cli::main()
+fn main() -> ! {
+    vila2::shutdown::leave(vila2::cli::main())
 }

@@ -25,6 +25,17 @@ impl Signal {
 /// The exit code of an interrupted process.
 pub const INTERRUPTED: u8 = 130;
 
+/// Ends the process without the exit handlers of libraries: those of ONNX Runtime take down what
+/// its threads may still work with.
+pub fn leave(code: u8) -> ! {
+    use std::io::Write;
+    let _ = std::io::stdout().flush();
+    #[cfg(unix)]
+    signal_hook::low_level::exit(i32::from(code));
+    #[cfg(not(unix))]
+    std::process::exit(i32::from(code));
+}
+
 /// The first signal, for as many as want to wait for it.
 #[derive(Debug, Clone)]
 pub struct Shutdown(watch::Receiver<Option<Signal>>);
@@ -42,7 +53,7 @@ impl Shutdown {
             tracing::info!("draining; a second signal stops at once");
             sender.send_replace(Some(first));
             signals.next().await;
-            std::process::exit(i32::from(INTERRUPTED));
+            leave(INTERRUPTED);
         });
         Ok(Self(receiver))
     }

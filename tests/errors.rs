@@ -141,6 +141,7 @@ fn options_that_librdkafka_refuses_are_told_by_name_and_secrets_are_not_repeated
             "kafka.options.sasl.pasword: No such configuration property",
             "kafka.options.acks: not to be set here: always all",
             "kafka.options.security.protocol: Invalid value",
+            "one of plaintext, ssl, sasl_plaintext, sasl_ssl",
             "a property of librdkafka (its CONFIGURATION.md lists them)",
         ],
     );

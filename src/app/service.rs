@@ -152,14 +152,17 @@ impl Service {
         self.pipeline.in_flight()
     }
 
-    /// Records in the partitions held that are not settled: in flight, or not read yet.
+    /// Records in the partitions held that are not settled: in flight, or not read yet. `None`
+    /// where none is held, or their ends are not known yet.
     #[must_use]
-    pub fn behind(&self) -> u64 {
+    pub fn behind(&self) -> Option<u64> {
         let topic = &self.kafka.topics.images;
-        let ends = self.status.ends().into_iter();
-        ends.filter_map(|(number, end)| self.ledger.unsettled(topic, number, end))
-            .map(i64::unsigned_abs)
-            .sum()
+        let ends = self.status.ends();
+        let open = |(number, end): (&i32, &i64)| {
+            let open = self.ledger.unsettled(topic, *number, *end);
+            open.map(i64::unsigned_abs)
+        };
+        (!ends.is_empty()).then(|| ends.iter().filter_map(open).sum())
     }
 
     /// Works until a signal comes, or, with `until_end`, until everything that is in the topic at

@@ -107,7 +107,7 @@ impl Image {
                 image.request = file_url(&file).map(|url| request(&url));
                 image.file = Some(file);
             }
-            Ok(_) => image.problem = Some("is no file".to_owned()),
+            Ok(_) => image.problem = Some("is no file; name the pictures in it".to_owned()),
             Err(error) => image.problem = Some(error.to_string()),
         }
         image

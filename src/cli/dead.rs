@@ -99,7 +99,7 @@ fn list(settings: &KafkaSettings, arguments: &List, stop: &Arc<AtomicBool>) -> R
     print(&reasons)?;
     let waiting: u64 = reasons.iter().map(|(_, letters)| letters.waiting).sum();
     let total: u64 = reasons.iter().map(|(_, letters)| letters.total()).sum();
-    let mut text = format!("{} dead letters in {topic}", output::count(total));
+    let mut text = format!("{} in {topic}", output::plural(total, "dead letter"));
     if waiting > 0 {
         text.push_str(&format!(
             "; `vila2 dead redrive` would give {} back to {}",
@@ -118,7 +118,7 @@ fn print(reasons: &[(&'static str, Letters)]) -> Result<(), Failure> {
     for (shown, name) in [
         (redriven, "given back"),
         (given_up, "given up"),
-        (kept, "not to be given back"),
+        (kept, "no value or other topic"),
     ] {
         if shown {
             header.push(name);

@@ -17,7 +17,6 @@ mod tail;
 
 use std::{
     path::PathBuf,
-    process::ExitCode,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -160,9 +159,9 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// Runs the command of the process's arguments.
+/// Runs the command of the process's arguments; returns the exit code.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main() -> u8 {
     let Cli { common, command } = Cli::parse();
     let result = match command {
         Command::Run(arguments) => run::run(&common, &arguments),
@@ -177,14 +176,14 @@ pub fn main() -> ExitCode {
         Command::Config(command) => config::run(&common, &command),
     };
     let Err(failure) = result else {
-        return ExitCode::SUCCESS;
+        return 0;
     };
     match failure {
         Failure::Closed => {}
         Failure::Interrupted => output::note("interrupted"),
         ref other => output::note(&format!("error: {other}")),
     }
-    ExitCode::from(failure.exit_code())
+    failure.exit_code()
 }
 
 impl Common {

@@ -80,6 +80,12 @@ pub(super) fn count(number: u64) -> String {
     indicatif::HumanCount(number).to_string()
 }
 
+/// A count with what is counted: `1 letter`, `12,345 letters`.
+pub(super) fn plural(number: u64, what: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{} {what}{s}", count(number))
+}
+
 /// A span of time in two units at most: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
 pub(super) fn span(seconds: f64) -> String {
     if seconds < 9.95 {
@@ -125,6 +131,8 @@ mod tests {
         ] {
             assert_eq!(count(number), text);
         }
+        assert_eq!(plural(1, "letter"), "1 letter");
+        assert_eq!(plural(1_200, "letter"), "1,200 letters");
     }
 
     #[test]

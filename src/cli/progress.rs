@@ -8,15 +8,38 @@ use super::output;
 
 /// A bar over a known count of `what`, with rate and time to go.
 pub(super) fn bar(count: u64, what: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(
+    ProgressBar::new(count)
+        .with_style(bar_style().with_key("rate", rate).with_key("left", left))
+        .with_prefix(what.to_owned())
+}
+
+/// The same, going on after `done`; the rate is that of the others since the bar was made.
+pub(super) fn bar_after(done: u64, count: u64, what: &str) -> ProgressBar {
+    let per_sec = move |state: &ProgressState| {
+        let new = state.pos().saturating_sub(done);
+        new as f64 / state.elapsed().as_secs_f64().max(0.001)
+    };
+    let rate = move |state: &ProgressState, out: &mut dyn fmt::Write| {
+        let _ = out.write_str(&per_second(per_sec(state)));
+    };
+    let left = move |state: &ProgressState, out: &mut dyn fmt::Write| {
+        let to_do = state.len().unwrap_or_default().saturating_sub(state.pos());
+        if state.pos() > done && to_do > 0 {
+            let span = output::span(to_do as f64 / per_sec(state));
+            let _ = write!(out, "{span} left");
+        }
+    };
+    ProgressBar::new(count)
+        .with_style(bar_style().with_key("rate", rate).with_key("left", left))
+        .with_prefix(what.to_owned())
+        .with_position(done)
+}
+
+fn bar_style() -> ProgressStyle {
+    ProgressStyle::with_template(
         "{prefix:>12} {bar:30} {human_pos}/{human_len}  {rate}  {left} {wide_msg}",
     )
     .unwrap_or_else(|_| ProgressStyle::default_bar())
-    .with_key("rate", rate)
-    .with_key("left", left);
-    ProgressBar::new(count)
-        .with_style(style)
-        .with_prefix(what.to_owned())
 }
 
 /// A count of `what` whose end is not known, with its rate.

@@ -83,16 +83,12 @@ fn work(
         .map_or(0, |resume| rows_before(resume, &inputs));
     let total = inputs.iter().map(|input| input.count).sum::<Option<u64>>();
     let bar = match total {
-        Some(total) => progress::bar(
-            arguments
-                .limit
-                .map_or(total, |most| total.min(before + most)),
-            "publishing",
-        ),
+        Some(total) => {
+            let most = arguments.limit.map_or(total, |most| before + most);
+            progress::bar_after(before, total.min(most), "publishing")
+        }
         None => progress::counter("publishing"),
     };
-    bar.set_position(before);
-    bar.reset_eta();
     let started = Instant::now();
     let mut shown = 0;
     let job = Job {
@@ -151,17 +147,13 @@ fn report(
         }));
     }
     let mut text = format!(
-        "{} records in {topic} in {} ({}/s)",
-        output::count(confirmed),
+        "{} in {topic} in {} ({}/s)",
+        output::plural(confirmed, "record"),
         output::span(seconds),
         output::count((confirmed as f64 / seconds.max(0.001)) as u64),
     );
     if bad > 0 {
-        text.push_str(&format!(
-            "; {} bad row{} passed over",
-            output::count(bad),
-            if bad == 1 { "" } else { "s" }
-        ));
+        text.push_str(&format!("; {} passed over", output::plural(bad, "bad row")));
     }
     match published.finished_before {
         0 => {}

@@ -68,6 +68,8 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure>
             } else {
                 closing.print()?;
             }
+        } else {
+            tracing::info!("{}", closing.summary());
         }
         ended(worked)
     });

@@ -75,6 +75,13 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
             };
             let report = score(&read(&truth)?, &read(&captions)?)
                 .map_err(|error| Failure::Failed(error.to_string()))?;
+            if report.without_caption > 0 {
+                output::note(&format!(
+                    "without a caption, counted as missed: {} of {}",
+                    output::plural(report.without_caption as u64, "file"),
+                    truth.display()
+                ));
+            }
             if json {
                 output::json(&report)
             } else {

@@ -58,6 +58,14 @@ impl Layers {
         for (name, text) in environment {
             if let Some(path) = path_of_variable(name) {
                 layers.lay(nest(&path, value(text)), &Origin::Env(name.clone()));
+            } else if let Some(meant) = layers.meant_by(name) {
+                faults.push(Fault {
+                    key: meant.clone(),
+                    problem: "is not set by it: section and key have two underscores between them"
+                        .to_owned(),
+                    accepted: format!("VILA2_{}", meant.to_uppercase().replace('.', "__")),
+                    origin: Origin::Env(name.clone()),
+                });
             }
         }
         for set in &sources.sets {
@@ -91,6 +99,13 @@ impl Layers {
             .map(|(_, origin)| origin.clone())
             .max_by_key(strength)
             .unwrap_or(Origin::Default)
+    }
+
+    /// The key that a variable would set if its underscores were doubled.
+    fn meant_by(&self, variable: &str) -> Option<String> {
+        let words = variable.strip_prefix("VILA2_")?.to_lowercase();
+        let mut keys = self.origins.keys();
+        keys.find(|key| key.replace('.', "_") == words).cloned()
     }
 
     fn lay(&mut self, mut overlay: Table, origin: &Origin) {

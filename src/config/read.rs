@@ -127,7 +127,8 @@ fn kafka(section: &Section<'_>) -> Kafka {
 
 fn is_host_and_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty() && !host.contains(char::is_whitespace) && port.parse::<u16>().is_ok()
+        let foreign = |letter: char| letter.is_whitespace() || letter == '/';
+        !host.is_empty() && !host.contains(foreign) && port.parse::<u16>().is_ok()
     })
 }
 
@@ -164,7 +165,8 @@ fn delivery(section: &Section<'_>) -> Delivery {
 }
 
 fn fetch(section: &Section<'_>) -> Fetch {
-    let accepted = "networks (\"10.0.0.0/8\") and addresses (\"10.1.2.3\", \"10.1.2.3:80\")";
+    let accepted =
+        "a list of networks (\"10.0.0.0/8\") and addresses (\"10.1.2.3\", \"10.1.2.3:80\")";
     let allow_addresses = section.texts("allow_addresses", accepted, |text| {
         if is_network_or_address(text) {
             Ok(())

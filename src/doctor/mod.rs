@@ -5,6 +5,7 @@
 //! models      every model folder in use: whole, loads, passes its self-check
 //! broker      brokers, topics, the group
 //! addresses   what the address guard lets through
+//! page        whether the address of metrics and probes is free
 //! limits      open files
 //! ```
 
@@ -12,6 +13,7 @@ mod addresses;
 mod broker;
 mod limits;
 mod models;
+mod page;
 mod runtime;
 
 use std::{fmt, thread};
@@ -115,6 +117,7 @@ pub fn examine(config: &Config, layers: &Layers) -> Vec<Finding> {
             )]
         }));
         findings.extend(addresses::examine(config));
+        findings.extend(page::examine(config));
         findings.push(limits::examine(config));
         findings
     })

@@ -146,7 +146,11 @@ impl HttpFetcher {
         if matches!(url.scheme(), "http" | "https") {
             return Ok(());
         }
-        let files = if self.files.is_empty() { "" } else { ", file" };
+        let files = match (self.files.is_empty(), url.scheme()) {
+            (true, "file") => "; file where fetch.file_roots lists folders",
+            (true, _) => "",
+            (false, _) => ", file",
+        };
         Err(FetchError::UnsupportedScheme {
             scheme: url.scheme().to_owned(),
             accepted: format!("http, https{files}"),

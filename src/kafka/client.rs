@@ -28,6 +28,16 @@ const RESERVED: [(&str, &str); 11] = [
     ),
 ];
 
+/// Properties whose values librdkafka refuses without naming those it takes.
+const KNOWN: [(&str, &str); 3] = [
+    (
+        "security.protocol",
+        "one of plaintext, ssl, sasl_plaintext, sasl_ssl",
+    ),
+    ("auto.offset.reset", "one of earliest, latest, error"),
+    ("compression.type", "one of none, gzip, snappy, lz4, zstd"),
+];
+
 /// Checks `kafka.options` one by one, without a broker.
 ///
 /// # Errors
@@ -44,7 +54,9 @@ pub fn check_options(settings: &KafkaSettings) -> Result<(), Error> {
             let mut one = ClientConfig::new();
             one.set(name, value);
             let fault = one.create_native_config().err()?;
-            Some(format!("{name}: {}", words(&fault, value)))
+            let known = KNOWN.iter().find(|(property, _)| property == name);
+            let known = known.map_or_else(String::new, |(_, values)| format!(" ({values})"));
+            Some(format!("{name}: {}{known}", words(&fault, value)))
         })
         .collect();
     if faults.is_empty() {

@@ -381,7 +381,7 @@ impl Member {
             self.flow
                 .set_map_full(partition, position.is_some_and(|position| position.full));
         }
-        self.callbacks().status.say_unreachable();
+        self.callbacks().status.say_waiting();
     }
 
     fn complain(&mut self, fault: &KafkaError) {

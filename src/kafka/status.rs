@@ -16,7 +16,7 @@ use super::reason;
 
 /// How often an unreachable broker is mentioned.
 const SAY_EVERY: Duration = Duration::from_secs(10);
-/// How long a client may be without a connection before that is mentioned.
+/// How long a client may be without a connection, or the group not joined, before that is mentioned.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// The state of consumer and producer. One per process, shared by both.
@@ -40,6 +40,8 @@ struct State {
     consumer: Link,
     producer: Link,
     joined: bool,
+    /// Since when, and when that it is not was mentioned.
+    group: (Instant, Option<Instant>),
     /// Ends of the partitions held.
     ends: HashMap<i32, i64>,
     /// What is wrong with topics, each in words.
@@ -70,6 +72,7 @@ impl Status {
                 consumer: link(),
                 producer: link(),
                 joined: false,
+                group: (Instant::now(), None),
                 ends: HashMap::new(),
                 topics: Vec::new(),
             }),
@@ -120,7 +123,7 @@ impl Status {
     }
 
     pub(super) fn note_joined(&self, joined: bool) {
-        self.lock().joined = joined;
+        self.lock().set_joined(joined);
     }
 
     /// Notes end and lag (the end minus what is settled without a gap) of the partitions held; the
@@ -144,7 +147,7 @@ impl Status {
     pub(super) fn note_statistics(&self, side: Side, statistics: &Statistics) {
         let mut state = self.lock();
         if let Some(group) = &statistics.cgrp {
-            state.joined = group.state == "up" && group.join_state == "steady";
+            state.set_joined(group.state == "up" && group.join_state == "steady");
         }
         let up = statistics
             .brokers
@@ -188,9 +191,27 @@ impl Status {
         log(level, facility, message);
     }
 
-    /// Says every 10 s that there is no connection, if so.
-    pub(super) fn say_unreachable(&self) {
+    /// Says every 10 s that there is no connection, or that the group is not joined, if so.
+    pub(super) fn say_waiting(&self) {
         let mut state = self.lock();
+        let State {
+            consumer,
+            joined,
+            group: (since, said),
+            topics,
+            ..
+        } = &mut *state;
+        let due = said.is_none_or(|said| said.elapsed() >= SAY_EVERY);
+        let waits = consumer.up && !*joined && topics.is_empty();
+        if waits && due && since.elapsed().min(consumer.since.elapsed()) >= GRACE {
+            *said = Some(Instant::now());
+            tracing::info!(
+                "waiting for the group since {} s: the broker gives out partitions when all members \
+                 have answered, or one that ended without a word has timed out \
+                 (session.timeout.ms, 45 s unless kafka.options says otherwise)",
+                since.elapsed().as_secs()
+            );
+        }
         // One line for both clients: the consumer's where both are away.
         let link = if state.consumer.up {
             &mut state.producer
@@ -217,6 +238,13 @@ impl Status {
 }
 
 impl State {
+    fn set_joined(&mut self, joined: bool) {
+        if self.joined != joined {
+            self.joined = joined;
+            self.group = (Instant::now(), None);
+        }
+    }
+
     fn link(&mut self, side: Side) -> &mut Link {
         match side {
             Side::Consumer => &mut self.consumer,

@@ -1,8 +1,9 @@
 //! Caption and specialists to one text with verdicts.
 //!
-//! The captioner's sentences come first, word for word, as `unverified`; then each specialist adds
-//! what it found, in plain sentences: where every grounded phrase stands (`grounded`), what was
-//! read (`read`), how things stand to each other (`inferred`). Every clause of a specialist names
+//! The captioner's sentences come first, word for word, as `unverified`; a last one that was cut off
+//! is left out, unless there is nothing else. Then each specialist adds what it found, in plain
+//! sentences: where every grounded phrase stands (`grounded`), what was read (`read`), how things
+//! stand to each other (`inferred`). Every clause of a specialist names
 //! the ids of its evidence, and the clauses joined by one space are the enriched text. No model is
 //! asked to merge: a merge by a language model raised hallucination in the paper (arXiv
 //! 2407.17453, section on specialists).
@@ -13,7 +14,7 @@ mod sentences;
 mod writing;
 
 use vila2_actors::{
-    annotation::{Clause, Merged, TextLine, Verdict},
+    annotation::{Clause, Finish, Merged, TextLine, Verdict},
     ports::{MergeInput, Merger},
 };
 
@@ -35,15 +36,29 @@ impl Merger for SentenceMerger {
 }
 
 fn clauses(input: &MergeInput<'_>) -> Vec<Clause> {
-    let names = Names::of(input.grounding);
-    let mut clauses: Vec<Clause> = sentences::split(&input.caption.text)
+    let mut said: Vec<Clause> = sentences::split(&input.caption.text)
         .map(|text| Clause {
             text,
             verdict: Verdict::Unverified,
             evidence: Vec::new(),
         })
         .collect();
+    let found = found(input);
+    let cut = input.caption.finish != Finish::Stop
+        && said
+            .last()
+            .is_some_and(|last| !sentences::is_whole(&last.text));
+    if cut && said.len() + found.len() > 1 {
+        said.pop();
+    }
+    said.extend(found);
+    said
+}
 
+/// What the specialists add.
+fn found(input: &MergeInput<'_>) -> Vec<Clause> {
+    let names = Names::of(input.grounding);
+    let mut clauses = Vec::new();
     for grounding in input.grounding {
         let Some(name) = names.get(&grounding.id) else {
             continue;

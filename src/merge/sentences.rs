@@ -35,6 +35,12 @@ pub fn split(text: &str) -> impl Iterator<Item = String> {
     trimmed.into_iter()
 }
 
+/// Whether a sentence of [`split`] has its end.
+pub fn is_whole(sentence: &str) -> bool {
+    let closing = |letter: char| matches!(letter, '"' | '\'' | ')' | ']' | '”' | '’');
+    (sentence.trim_end_matches(closing)).ends_with(['.', '!', '?'])
+}
+
 /// The text with its first letter in upper case.
 pub fn capitalised(text: &str) -> String {
     let mut letters = text.chars();

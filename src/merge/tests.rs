@@ -72,6 +72,42 @@ fn caption_then_places_then_relations_then_text() {
 }
 
 #[test]
+fn a_sentence_that_was_cut_off_is_left_out_unless_it_is_all_there_is() {
+    let enriched = |text: &str, finish, grounding: &[Grounding]| {
+        let merged = SentenceMerger.merge(MergeInput {
+            size: (100, 100),
+            original_caption: None,
+            caption: &Caption {
+                finish,
+                ..caption(text)
+            },
+            grounding,
+            text: &[],
+            spatial: &[],
+        });
+        merged.enriched
+    };
+    let circle = [grounding("g0", "a red circle", [0.0, 0.0, 20.0, 20.0])];
+    let place = "The red circle is at the top left.";
+    for finish in [Finish::Length, Finish::Repeat] {
+        assert_eq!(enriched("Two objects on a", finish, &circle), place);
+        assert_eq!(enriched("One thing. It is", finish, &[]), "One thing.");
+        assert_eq!(
+            enriched("Two objects on a", finish, &[]),
+            "Two objects on a"
+        );
+        assert_eq!(
+            enriched("It says \"Stop!\"", finish, &circle),
+            format!("It says \"Stop!\" {place}")
+        );
+    }
+    assert_eq!(
+        enriched("a red circle", Finish::Stop, &circle),
+        format!("a red circle {place}")
+    );
+}
+
+#[test]
 fn things_with_the_same_phrase_are_told_apart() {
     let twins = [
         grounding("g0", "a red circle", [0.0, 0.0, 20.0, 20.0]),

@@ -54,7 +54,8 @@ pub fn overview(path: &Path, variant: Option<&str>) -> Overview {
     }
     if !smolvlm::MODEL_TYPES.contains(&overview.kind.as_str()) {
         let known = smolvlm::MODEL_TYPES.join(", ");
-        let fault = format!("config.json: no adapter reads this type; accepted: {known}");
+        let kind = &overview.kind;
+        let fault = format!("config.json: no adapter reads a `{kind}`; accepted: {known}");
         overview.faults = vec![fault];
         return overview;
     }

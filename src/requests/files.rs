@@ -110,6 +110,11 @@ fn input(path: PathBuf, name: String, columns: &Columns) -> Result<Input, Fault>
             kind: Kind::Parquet(path, Box::new(mapping)),
         });
     }
+    if lines::is_binary(&path).map_err(fault)? {
+        let problem = "is neither text nor Parquet; unpack it first, for example: \
+                       zcat FILE | vila2 publish -";
+        return Err(Fault::new(&name, problem));
+    }
     let count = lines::count(&path).map_err(fault)?;
     text(Input {
         name,

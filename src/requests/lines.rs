@@ -76,6 +76,15 @@ impl<R: Read> Iterator for Lines<R> {
     }
 }
 
+/// Whether a file is no text: there is a zero byte in its beginning, as in pictures and archives.
+pub(super) fn is_binary(path: &Path) -> io::Result<bool> {
+    let mut beginning = Vec::new();
+    File::open(path)?
+        .take(8 << 10)
+        .read_to_end(&mut beginning)?;
+    Ok(beginning.contains(&0))
+}
+
 /// How many lines are not empty.
 pub(super) fn count(path: &Path) -> io::Result<u64> {
     let mut input = BufReader::with_capacity(BUFFER, File::open(path)?);

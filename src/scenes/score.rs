@@ -71,6 +71,9 @@ pub struct Report {
     pub chair_i: f64,
     /// Share of captions with such a mention.
     pub chair_s: f64,
+    /// Files of the truth without a caption; they count as missed.
+    #[serde(skip)]
+    pub without_caption: usize,
 }
 
 /// Why records could not be scored.
@@ -145,7 +148,11 @@ pub fn score(truth: &str, captions: &str) -> Result<Report, ScoreError> {
     for (scene, record) in scenes.values() {
         total.add(&measure(scene, record.as_ref()));
     }
-    Ok(Report::from(&total))
+    let missed = |(_, record): &&(Scene, Option<CaptionRecord>)| record.is_none();
+    Ok(Report {
+        without_caption: scenes.values().filter(missed).count(),
+        ..Report::from(&total)
+    })
 }
 
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
@@ -214,6 +221,7 @@ impl From<&Tally> for Report {
             },
             chair_i: of(tally.hallucinated, 0.0),
             chair_s: of(tally.captions, 0.0),
+            without_caption: 0,
         }
     }
 }

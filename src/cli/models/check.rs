@@ -10,7 +10,7 @@ use crate::{
     cli::{Failure, output, progress},
     config::Config,
     models::{
-        ModelSettings,
+        LoadError, ModelSettings,
         describe::is_pp_ocr,
         load_generator,
         ppocr::{self, ReaderSettings},
@@ -57,7 +57,7 @@ pub(super) fn run(config: &Config, models: Vec<String>, json: bool) -> Result<()
             }
             Err(problem) => {
                 failed += 1;
-                output::note(&format!("{name}: {}: {problem}", settings.path.display()));
+                output::note(&format!("{name}: {problem}"));
             }
         }
     }
@@ -86,7 +86,10 @@ fn generator(
     pictures: &[Arc<Image>],
 ) -> Result<(String, Value), String> {
     let started = Instant::now();
-    let load = load_generator(settings).map_err(|error| error.to_string())?;
+    let load = load_generator(settings).map_err(|error| match error {
+        LoadError::Folder { error, .. } => error.to_string(),
+        other => other.to_string(),
+    })?;
     let mut model = load().map_err(|error| error.to_string())?;
     let loaded = started.elapsed();
     let caption = &config.stages.caption;

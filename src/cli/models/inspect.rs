@@ -18,7 +18,7 @@ pub(super) fn run(config: &Config, model: &str, json: bool) -> Result<(), Failur
     let overview = overview(&settings.path, settings.variant.as_deref());
     if !overview.faults.is_empty() {
         return Err(Failure::Failed(format!(
-            "{}: {}; fetch it again with `vila2 models pull`",
+            "{}: {}; fetch it again, or another, with `vila2 models pull`",
             settings.path.display(),
             overview.faults.join("; ")
         )));

@@ -122,11 +122,12 @@ impl Closing {
         output::line(&self.summary())
     }
 
-    fn summary(&self) -> String {
+    /// In one line.
+    pub(super) fn summary(&self) -> String {
         let mut text = format!(
-            "{} captions and {} dead letters in {}: {:.2} images/s",
-            output::count(self.captions),
-            output::count(self.dead_lettered),
+            "{} and {} in {}: {:.2} images/s",
+            output::plural(self.captions, "caption"),
+            output::plural(self.dead_lettered, "dead letter"),
             output::span(self.seconds),
             self.images_per_second,
         );

@@ -20,7 +20,7 @@ use crate::{
 const DRAW_EVERY: Duration = Duration::from_millis(500);
 /// How often it is logged where nobody looks at a terminal.
 const SAY_EVERY: Duration = Duration::from_secs(60);
-/// Over how long the rate is taken.
+/// Over how long the rate of the live line is taken; that of a log line, since the one before.
 const WINDOW: Duration = Duration::from_secs(30);
 
 /// The line and where its figures come from.
@@ -36,7 +36,8 @@ struct Look {
     dead: u64,
     in_flight: usize,
     /// Records in the member's partitions that are not settled, in flight or not read yet.
-    behind: u64,
+    /// `None`: no partition is held.
+    behind: Option<u64>,
     /// Settled records a second, of late.
     rate: f64,
 }
@@ -66,7 +67,7 @@ impl Live {
             if let Some(line) = &self.line {
                 line.set_message(match service.status().ready() {
                     Ok(()) => look.line(),
-                    Err(missing) => format!("{} · {missing}", look.line()),
+                    Err(missing) => format!("{missing} · {}", look.line()),
                 });
                 line.tick();
             } else if said.elapsed() >= SAY_EVERY {
@@ -75,7 +76,7 @@ impl Live {
                     captions = look.published,
                     dead_letters = look.dead,
                     in_flight = look.in_flight,
-                    behind = look.behind,
+                    behind = look.behind.unwrap_or_default(),
                     "{}{}",
                     progress::per_second(look.rate),
                     look.to_go()
@@ -99,7 +100,12 @@ impl Live {
         let dead = self.figures.counter(RECORDS, "dead_lettered");
         let now = Instant::now();
         history.push_back((now, published + dead));
-        while history.len() > 2 && now.duration_since(history[0].0) > WINDOW {
+        let window = if self.line.is_some() {
+            WINDOW
+        } else {
+            SAY_EVERY
+        };
+        while history.len() > 2 && now.duration_since(history[0].0) > window {
             history.pop_front();
         }
         let (since, before) = history[0];
@@ -116,25 +122,29 @@ impl Live {
 
 impl Look {
     fn line(&self) -> String {
-        let mut parts = vec![format!("{} captions", output::count(self.published))];
+        let mut parts = vec![output::plural(self.published, "caption")];
         if self.dead > 0 {
-            parts.push(format!("{} dead letters", output::count(self.dead)));
+            parts.push(output::plural(self.dead, "dead letter"));
         }
         parts.push(progress::per_second(self.rate));
         parts.push(format!(
             "{} in flight",
             output::count(self.in_flight as u64)
         ));
-        parts.push(match (self.behind, self.to_go()) {
-            (0, _) => "nothing waits".to_owned(),
-            (behind, None) => format!("{} behind", output::count(behind)),
-            (behind, Some(span)) => format!("{} behind, {span} to go", output::count(behind)),
+        parts.extend(match (self.behind, self.to_go()) {
+            (None, _) => None,
+            (Some(0), _) => Some("nothing waits".to_owned()),
+            (Some(behind), None) => Some(format!("{} behind", output::count(behind))),
+            (Some(behind), Some(span)) => {
+                Some(format!("{} behind, {span} to go", output::count(behind)))
+            }
         });
         parts.join(" · ")
     }
 
     fn to_go(&self) -> Option<String> {
-        (self.behind > 0 && self.rate > 0.0).then(|| output::span(self.behind as f64 / self.rate))
+        let behind = self.behind?;
+        (behind > 0 && self.rate > 0.0).then(|| output::span(behind as f64 / self.rate))
     }
 }
 
@@ -148,7 +158,7 @@ mod tests {
             published: 12_345,
             dead: 6,
             in_flight: 64,
-            behind: 7_200,
+            behind: Some(7_200),
             rate: 2.0,
         };
         assert_eq!(
@@ -160,10 +170,12 @@ mod tests {
             look.line(),
             "12,345 captions · 0.0/s · 64 in flight · 7,200 behind"
         );
-        (look.behind, look.in_flight) = (0, 0);
+        (look.behind, look.in_flight) = (Some(0), 0);
         assert_eq!(
             look.line(),
             "12,345 captions · 0.0/s · 0 in flight · nothing waits"
         );
+        (look.behind, look.published) = (None, 1);
+        assert_eq!(look.line(), "1 caption · 0.0/s · 0 in flight");
     }
 }

@@ -70,8 +70,13 @@ pub fn check(
                 .zip(single)
                 .map(|(a, b)| (a - b).abs())
                 .fold(0.0f32, f32::max);
-            let nonsense = row.iter().any(|logit| logit.is_nan());
-            if nonsense || worst > tolerance * scale {
+            if row.iter().chain(single).any(|logit| !logit.is_finite()) {
+                return Err(ModelError::Broken(format!(
+                    "the decoder gives logits that are no numbers for {what}: its weights, or its \
+                     graph, are broken"
+                )));
+            }
+            if worst > tolerance * scale {
                 return Err(ModelError::Broken(format!(
                     "the decoder gives other logits for {what} padded on the left than for each \
                      alone: they differ by {worst} where {} is allowed",
