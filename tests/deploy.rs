@@ -285,6 +285,13 @@ fn check_config(what: &str, config: &str, environment: &[(String, String)]) {
     assert_eq!(said.code, 0, "{what}: {}{}", said.stdout, said.stderr);
 }
 
+/// The variables of a file of `NAME=value` lines that are vila2's.
+fn environment_file(path: &str) -> Vec<(String, String)> {
+    let content = text(path);
+    let pairs = content.lines().filter_map(|line| line.split_once('='));
+    ours(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())))
+}
+
 /// Variables that are vila2's.
 fn ours(pairs: impl IntoIterator<Item = (String, String)>) -> Vec<(String, String)> {
     (pairs.into_iter())
@@ -331,13 +338,19 @@ fn every_deployment_has_a_configuration_that_is_valid() {
         &[cpu.clone(), ours(pairs)].concat(),
     );
 
-    let container = deployment()["spec"]["template"]["spec"]["containers"][0].clone();
-    let variables = container["env"].as_array().unwrap().iter();
-    let pairs = variables.map(|one| {
-        let value = one["value"].as_str().unwrap_or("a secret");
-        (one["name"].as_str().unwrap().to_owned(), value.to_owned())
-    });
-    let environment = [cpu, ours(pairs)].concat();
+    let variables = |manifest: &Value| {
+        let container = &manifest["spec"]["template"]["spec"]["containers"][0];
+        let variables = container["env"].as_array().unwrap().iter();
+        ours(variables.map(|one| {
+            let value = one["value"].as_str().unwrap_or("a secret");
+            (one["name"].as_str().unwrap().to_owned(), value.to_owned())
+        }))
+    };
+    let addresses = environment_file("deploy/kubernetes/addresses.env");
+    let login = &yaml("deploy/kubernetes/components/kafka-login/deployment.yaml")[0];
+    let login = variables(login);
+    assert!(!login.is_empty());
+    let environment = [cpu, addresses, variables(&deployment()), login].concat();
     check_config("kubernetes", "deploy/kubernetes/vila2.toml", &environment);
 }
 
@@ -423,10 +436,19 @@ fn the_manifests_agree_with_each_other_and_with_the_program() {
         let of = |table: &toml::Table| table.get("kafka")?.get(name).cloned();
         of(&config).or_else(|| of(&defaults)).unwrap()
     };
-    assert_eq!(
-        trigger["bootstrapServers"].as_str(),
-        key("brokers").as_str()
-    );
+    let brokers = trigger["bootstrapServersFromEnv"].as_str().unwrap();
+    assert_eq!(brokers, "VILA2_KAFKA__BROKERS");
+    let addresses = environment_file("deploy/kubernetes/addresses.env");
+    assert!(addresses.iter().any(|(name, _)| name == brokers));
+    let sources = container["envFrom"].as_array().unwrap();
+    assert_eq!(sources[0]["configMapRef"]["name"], "vila2-addresses");
     assert_eq!(trigger["consumerGroup"].as_str(), key("group").as_str());
     assert_eq!(trigger["topic"].as_str(), key("topics")["images"].as_str());
+
+    // A replica beyond the partitions would stay idle.
+    let most = &scaled["maxReplicaCount"];
+    let partitions = format!("--partitions {most} ");
+    for place in ["deploy/compose.yaml", "deploy/README.md"] {
+        assert!(text(place).contains(&partitions), "{place}: {partitions}");
+    }
 }
