@@ -406,7 +406,7 @@ fn addresses_that_are_none_are_told() {
         &ran,
         2,
         &[
-            "fetch.allow_addresses: \"localhost\" is neither network nor address; accepted: networks",
+            "fetch.allow_addresses: \"localhost\" is neither network nor address; accepted: a list of networks",
         ],
     );
     let ran = run(&["run", "--set", "http.listen=everywhere"]);

@@ -57,7 +57,7 @@ impl Layers {
         environment.sort();
         for (name, text) in environment {
             if let Some(path) = path_of_variable(name) {
-                layers.lay(nest(&path, value(text)), &Origin::Env(name.clone()));
+                layers.lay(nest(&path, value(&path, text)), &Origin::Env(name.clone()));
             } else if let Some(meant) = layers.meant_by(name) {
                 faults.push(Fault {
                     key: meant.clone(),
@@ -73,7 +73,7 @@ impl Layers {
                 Some((key, text)) if key.split('.').all(|part| !part.trim().is_empty()) => {
                     let path: Vec<_> = key.split('.').map(|part| part.trim().to_owned()).collect();
                     let origin = Origin::Flag(path.join("."));
-                    layers.lay(nest(&path, value(text.trim())), &origin);
+                    layers.lay(nest(&path, value(&path, text.trim())), &origin);
                 }
                 _ => faults.push(Fault {
                     key: String::new(),
@@ -200,13 +200,16 @@ fn path_of_variable(name: &str) -> Option<Vec<String>> {
     (path.len() > 1 && path.iter().all(|part| !part.is_empty())).then_some(path)
 }
 
-fn value(text: &str) -> Value {
-    format!("value = {text}")
-        .parse::<Table>()
-        .ok()
-        .filter(|table| table.len() == 1)
-        .and_then(|mut table| table.remove("value"))
-        .unwrap_or_else(|| Value::String(text.to_owned()))
+/// Text as TOML, else as it stands. librdkafka's properties are texts: one that looks like a number
+/// or a date (a password like `1e5`) is not to be written in another way.
+fn value(path: &[String], text: &str) -> Value {
+    let parsed = format!("value = {text}").parse::<Table>().ok();
+    let parsed = parsed.filter(|table| table.len() == 1);
+    let is_option = path.len() > 2 && path[0] == "kafka" && path[1] == "options";
+    match parsed.and_then(|mut table| table.remove("value")) {
+        Some(value) if !is_option || value.is_str() => value,
+        _ => Value::String(text.to_owned()),
+    }
 }
 
 fn nest(path: &[String], value: Value) -> Table {

@@ -46,6 +46,51 @@ fn production_changes_the_default_and_is_right() {
 }
 
 #[test]
+fn properties_of_librdkafka_stand_as_they_were_written() {
+    let password = |text: &str| {
+        let variable = ("VILA2_KAFKA__OPTIONS__SASL__PASSWORD", text);
+        let config = load(&sources(None, &[variable], &[]));
+        config.kafka.options
+    };
+    for (written, read) in [
+        ("1e5", "1e5"),
+        ("0x1f", "0x1f"),
+        ("2026-01-01", "2026-01-01"),
+        ("true", "true"),
+        ("[x", "[x"),
+        ("{a=1}", "{a=1}"),
+        ("'in quotes'", "in quotes"),
+    ] {
+        let expected = ("sasl.password".to_owned(), read.to_owned());
+        assert_eq!(password(written), [expected]);
+    }
+}
+
+#[test]
+fn a_variable_with_one_underscore_is_told_with_two() {
+    let variables = [
+        ("VILA2_KAFKA_BROKERS", "b:9092"),
+        ("VILA2_FETCH_TIMEOUT_MS", "1"),
+        // Those of a Kubernetes service called vila2-kafka, and what others may set.
+        ("VILA2_KAFKA_SERVICE_HOST", "10.0.0.1"),
+        ("VILA2_KAFKA_PORT", "tcp://10.0.0.1:9092"),
+        ("VILA2_HOME", "/opt/vila2"),
+    ];
+    let found: Vec<_> = faults(&sources(None, &variables, &[]))
+        .into_iter()
+        .map(|fault| (fault.key, fault.accepted))
+        .collect();
+    let expected = [
+        ("fetch.timeout_ms", "VILA2_FETCH__TIMEOUT_MS"),
+        ("kafka.brokers", "VILA2_KAFKA__BROKERS"),
+    ];
+    assert_eq!(
+        found,
+        expected.map(|(key, name)| (key.to_owned(), name.to_owned()))
+    );
+}
+
+#[test]
 fn a_flag_beats_the_environment_and_that_a_file_and_that_the_default() {
     let (_folder, path) = file("[kafka]\ngroup = 'file'\nbrokers = 'file:1'\n[fetch]\nretries = 7");
     let config = load(&sources(

@@ -224,8 +224,15 @@ fn describe(
             .iter()
             .zip(answers)
             .map(|(name, answer)| {
-                let answer = answer.as_ref().map(topic_settings);
-                ((*name).to_owned(), answer.map_err(ToString::to_string))
+                let answer = match answer {
+                    // rdkafka passes a refusal on as a topic without any configuration.
+                    Ok(resource) if resource.entries.is_empty() => {
+                        Err("without DESCRIBE_CONFIGS on the topic?".to_owned())
+                    }
+                    Ok(resource) => Ok(topic_settings(&resource)),
+                    Err(fault) => Err(fault.to_string()),
+                };
+                ((*name).to_owned(), answer)
             })
             .collect(),
     })

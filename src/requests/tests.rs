@@ -235,6 +235,28 @@ fn every_fault_is_said_at_once_with_what_there_is() {
 }
 
 #[test]
+fn what_is_neither_text_nor_parquet_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).expect("a file");
+        path
+    };
+    let packed = write("urls.txt.gz", b"\x1f\x8b\x08\x00\x00rest");
+    // Not UTF-8, and yet lines: the service answers them with dead letters.
+    let lines = write("lines.txt", b"http://a.example/\xff\n\xfe\n");
+    let faults = open(&[packed, lines.clone()], &Columns::default()).expect_err("a fault");
+    assert_eq!(faults.len(), 1);
+    assert!(
+        faults[0].problem.contains("neither text nor Parquet"),
+        "{}",
+        faults[0]
+    );
+    let inputs = open(&[lines], &Columns::default()).expect("lines");
+    assert_eq!(inputs[0].count, Some(2));
+}
+
+#[test]
 fn a_folder_stands_for_its_parquet_files_by_name() {
     let folder = tempfile::tempdir().unwrap();
     for name in [
