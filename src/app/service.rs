@@ -33,6 +33,8 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(60);
 /// How long the last confirmations and the leaving of the group may take.
 const GOODBYE: Duration = Duration::from_secs(5);
+/// How long the end of a topic that was settled before waits for the group.
+const JOINING: Duration = Duration::from_secs(10);
 /// How often the group's position is compared with the topic's end.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Under load only every so often.
@@ -274,6 +276,13 @@ impl Service {
             }
             before = Some(committed);
         }
+        // Who leaves while being let in is waited for, by the next one, until its session is over.
+        let joined = async {
+            while !self.status.joined() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        let _ = tokio::time::timeout(JOINING, joined).await;
         Ok(())
     }
 }
