@@ -27,7 +27,8 @@ pub struct Row {
     pub in_flight: Option<f64>,
     /// Start of the process until its models are loaded, or of the broker until its port is open.
     pub loaded: Option<Duration>,
-    /// From the signal, or from the broker's return, to the first new answer of the partitions hit.
+    /// From the signal, or from the broker's return, to the first new answer of the partitions hit;
+    /// `None` where all of theirs had come before.
     pub recovered: Option<Duration>,
     /// From SIGTERM to the exit.
     pub drained: Option<Duration>,
@@ -155,9 +156,15 @@ impl Report {
             *duplicates_left == 0,
             format!("{duplicates_left} requests answered twice under different sources"),
         );
+        let idle = self.rows.iter().filter(|row| row.recovered.is_none());
+        let idle = idle.count();
+        must(
+            2 * idle <= self.rows.len(),
+            format!("{idle} strikes hit partitions that had nothing left to do"),
+        );
         for row in &self.rows {
             must(
-                row.recovered.is_some_and(|after| after <= RECOVERY),
+                row.recovered.is_none_or(|after| after <= RECOVERY),
                 format!("{:?}: went on after {:?}", row.fault, row.recovered),
             );
             must(

@@ -71,7 +71,7 @@ impl Field {
             .log()
             .contains("not all records were settled in time");
         struck.restart();
-        row.recovered = Some(self.recovery(&partitions, told));
+        row.recovered = self.recovery(&partitions, told);
     }
 
     /// `kill -9` while it has records in flight, and a start right after.
@@ -91,7 +91,7 @@ impl Field {
         let started = Instant::now();
         self.engines[engine].restart();
         row.loaded = Some(started.elapsed());
-        row.recovered = Some(self.recovery(&partitions, killed));
+        row.recovered = self.recovery(&partitions, killed);
     }
 
     /// The broker is killed and comes back on the same data, once both engines have noticed.
@@ -117,7 +117,7 @@ impl Field {
         let back = Instant::now();
         let all: Vec<i32> = (0..PARTITIONS).collect();
         let first = self.first_new(&all, |answer| answer.read > back);
-        row.recovered = Some(first.read - back);
+        row.recovered = first.map(|first| first.read - back);
         for engine in &mut self.engines {
             assert!(
                 engine.is_running(),
@@ -144,10 +144,11 @@ impl Field {
     }
 
     /// Waits for the first answer to a request of these partitions for which `after` holds and that
-    /// had none before.
-    fn first_new(&mut self, partitions: &[i32], after: impl Fn(&Answer) -> bool) -> Answer {
+    /// had none before. `None`: every request is answered, so none of them was left to come.
+    fn first_new(&mut self, partitions: &[i32], after: impl Fn(&Answer) -> bool) -> Option<Answer> {
         let deadline = Instant::now() + PATIENCE;
         loop {
+            let all = self.answers.answered(&self.requests) == self.requests.len();
             let answers = self.answers.look();
             let old = answers.iter().filter(|answer| !after(answer));
             let old: BTreeSet<&str> = old.map(|answer| answer.source.as_str()).collect();
@@ -157,7 +158,10 @@ impl Field {
                     && !old.contains(answer.source.as_str())
             });
             if let Some(new) = new {
-                return new.clone();
+                return Some(new.clone());
+            }
+            if all {
+                return None;
             }
             assert!(
                 Instant::now() < deadline,
@@ -170,9 +174,10 @@ impl Field {
     }
 
     /// How long after `since_ms` an engine wrote the first new answer of these partitions.
-    fn recovery(&mut self, partitions: &[i32], since_ms: i64) -> Duration {
-        let first = self.first_new(partitions, |answer| answer.written_ms > since_ms);
-        Duration::from_millis((first.written_ms - since_ms).unsigned_abs())
+    fn recovery(&mut self, partitions: &[i32], since_ms: i64) -> Option<Duration> {
+        let first = self.first_new(partitions, |answer| answer.written_ms > since_ms)?;
+        let span = (first.written_ms - since_ms).unsigned_abs();
+        Some(Duration::from_millis(span))
     }
 }
 
