@@ -66,7 +66,6 @@ fn table(findings: &[Finding]) -> Result<(), Failure> {
 fn plural(count: usize, what: &str) -> String {
     match count {
         0 => format!("no {what}s"),
-        1 => format!("1 {what}"),
-        _ => format!("{count} {what}s"),
+        count => output::plural(count as u64, what),
     }
 }

@@ -55,21 +55,24 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure>
             () = live.watch(&service) => unreachable!("bug: watching never ends"),
         };
         live.clear();
-        let closing = Closing::new(&metrics.figures, &service.engines(), begun.elapsed());
+        let (engines, took) = (service.engines(), begun.elapsed());
         if worked.is_ok() {
             service.stop().await;
         }
         // Sends the last spans; blocks.
         let _ = tokio::task::spawn_blocking(move || traces.stop()).await;
         let worked = worked?;
+        let closing = |took| Closing::new(&metrics.figures, &engines, took);
         if worked == Ended::TopicEnd {
+            let closing = closing(took);
             if arguments.json {
                 output::json(&closing)?;
             } else {
                 closing.print()?;
             }
         } else {
-            tracing::info!("{}", closing.summary());
+            // The drain belongs to it.
+            tracing::info!("{}", closing(begun.elapsed()).summary());
         }
         ended(worked)
     });

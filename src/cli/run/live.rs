@@ -76,7 +76,7 @@ impl Live {
                     captions = look.published,
                     dead_letters = look.dead,
                     in_flight = look.in_flight,
-                    behind = look.behind.unwrap_or_default(),
+                    behind = look.behind,
                     "{}{}",
                     progress::per_second(look.rate),
                     look.to_go()
