@@ -19,9 +19,12 @@ use support::{
 };
 use vila2::kafka::{Embedded, Topics};
 
+/// Tests run side by side: none may find the page's port taken by another.
+const ANY_PORT: &str = "http.listen=127.0.0.1:0";
+
 fn doctor(brokers: &str, more: &[&str]) -> Ran {
     let brokers = format!("kafka.brokers={brokers}");
-    let mut arguments = vec!["doctor", "--json", "--set", &brokers];
+    let mut arguments = vec!["doctor", "--json", "--set", &brokers, "--set", ANY_PORT];
     arguments.extend(more);
     run(&arguments)
 }
@@ -259,7 +262,13 @@ fn too_few_open_files_are_told_with_the_number_that_is_needed() {
 
 #[test]
 fn a_person_gets_a_table_and_a_bad_configuration_exits_2() {
-    let ran = run(&["doctor", "--set", "kafka.brokers=127.0.0.1:1"]);
+    let ran = run(&[
+        "doctor",
+        "--set",
+        "kafka.brokers=127.0.0.1:1",
+        "--set",
+        ANY_PORT,
+    ]);
     assert_eq!(ran.code, 1);
     for part in ["looked at", "ONNX Runtime", "fault", "broker", "→ "] {
         assert!(
