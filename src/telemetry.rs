@@ -6,6 +6,7 @@
 //!   environment names an endpoint (`OTEL_*`); see [`traces`].
 //! - Metrics are rendered by [`crate::health`] as a Prometheus page.
 
+mod collector;
 pub mod figures;
 mod help;
 mod lines;
@@ -25,6 +26,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
+pub use collector::{Collector, Export, Unreachable};
 pub use figures::Figures;
 pub use lines::beside;
 pub use traces::Traces;
@@ -48,6 +50,16 @@ pub enum TelemetryError {
         value: String,
         /// What it may say.
         accepted: &'static str,
+    },
+    /// A variable of OpenTelemetry names a file that cannot be used.
+    #[error("{variable} names {path:?}, which cannot be used: {why}; it wants a PEM file")]
+    File {
+        /// Its name.
+        variable: &'static str,
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
     },
     /// The OTLP exporter refused its settings.
     #[error("OTLP export: {0}")]

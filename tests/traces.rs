@@ -15,6 +15,7 @@ use serde_json::Value;
 use support::{
     otlp::{Receiver, Span},
     program::{Ran, finished, vila2},
+    tls_front,
     web::Web,
 };
 use tokio::runtime::Runtime;
@@ -373,6 +374,65 @@ fn one_trace_per_image_arrives_over_http() {
     for span in &spans {
         assert_eq!(span.resource["service.name"], "captions-eu");
         assert_eq!(span.resource["deployment.environment.name"], "test");
+    }
+}
+
+#[test]
+fn spans_arrive_over_tls_from_a_collector_whose_authority_is_named() {
+    for protocol in ["grpc", "http/protobuf"] {
+        let stage = Stage::set();
+        let receiver = stage.runtime.block_on(Receiver::start());
+        let folder = tempfile::tempdir().unwrap();
+        let authority = folder.path().join("authority.pem");
+        let server = if protocol == "grpc" {
+            receiver.grpc
+        } else {
+            receiver.http
+        };
+        let front = tls_front::start("localhost", &authority, server);
+        let port = stage.runtime.block_on(front);
+        let endpoint = format!("https://localhost:{port}");
+        let log = stage.run(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+            (
+                "OTEL_EXPORTER_OTLP_CERTIFICATE",
+                authority.to_str().unwrap(),
+            ),
+        ]);
+        check(&stage, &receiver.spans(), &log);
+    }
+}
+
+#[test]
+fn a_collector_whose_certificate_is_refused_is_named_and_costs_no_caption() {
+    for protocol in ["grpc", "http/protobuf"] {
+        let stage = Stage::set();
+        let receiver = stage.runtime.block_on(Receiver::start());
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("unknown.pem");
+        let front = tls_front::start("localhost", &file, receiver.grpc);
+        let port = stage.runtime.block_on(front);
+        let endpoint = format!("https://localhost:{port}");
+        let log = stage.run(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+        ]);
+        stage.read(&stage.settings.topics.captions, 4);
+        assert!(receiver.spans().is_empty());
+        let lines: Vec<_> = (log.iter())
+            .filter_map(|line| line["message"].as_str())
+            .filter(|line| line.contains("the certificate of"))
+            .collect();
+        // Not once per batch.
+        assert_eq!(lines.len(), 1, "{log:?}");
+        for part in [
+            &*endpoint,
+            "\"localhost\"",
+            "OTEL_EXPORTER_OTLP_CERTIFICATE",
+        ] {
+            assert!(lines[0].contains(part), "{part}: {}", lines[0]);
+        }
     }
 }
 

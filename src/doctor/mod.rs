@@ -6,11 +6,13 @@
 //! broker      brokers, topics, the group
 //! addresses   what the address guard lets through
 //! page        whether the address of metrics and probes is free
+//! traces      whether the collector of spans takes them
 //! limits      open files
 //! ```
 
 mod addresses;
 mod broker;
+mod collector;
 mod limits;
 mod models;
 mod page;
@@ -118,6 +120,7 @@ pub fn examine(config: &Config, layers: &Layers) -> Vec<Finding> {
         }));
         findings.extend(addresses::examine(config));
         findings.extend(page::examine(config));
+        findings.push(collector::examine());
         findings.push(limits::examine(config));
         findings
     })

@@ -1,9 +1,5 @@
 //! Spans leave over OTLP, gRPC or HTTP, as the environment says.
 //!
-//! Export is on where `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or
-//! `OTEL_TRACES_EXPORTER=otlp` is set, and `OTEL_SDK_DISABLED` is not `true`. The protocol is
-//! `OTEL_EXPORTER_OTLP_TRACES_PROTOCOL`, else `OTEL_EXPORTER_OTLP_PROTOCOL`, else
-//! `http/protobuf`. Headers, time-outs, samplers and batch sizes are read by the SDK itself.
 //! Without export the span ids are still made and handed on, so that a trace is not broken here.
 
 use std::{
@@ -12,7 +8,7 @@ use std::{
 };
 
 use opentelemetry::{KeyValue, global, trace::TracerProvider};
-use opentelemetry_otlp::{Protocol, SpanExporter as OtlpExporter, WithExportConfig};
+use opentelemetry_otlp::SpanExporter as OtlpExporter;
 use opentelemetry_sdk::{
     Resource,
     error::{OTelSdkError, OTelSdkResult},
@@ -21,7 +17,10 @@ use opentelemetry_sdk::{
 };
 use tokio::runtime::Handle;
 
-use super::TelemetryError;
+use super::{
+    TelemetryError,
+    collector::{Collector, Export},
+};
 
 /// How long the last spans may take to leave.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -35,13 +34,6 @@ pub struct Traces {
     exporting: bool,
 }
 
-/// What the environment says about spans.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Export {
-    Off,
-    Otlp(Protocol),
-}
-
 impl Traces {
     /// Sets the global tracer provider and the W3C propagator. Called inside a tokio runtime, on
     /// which the exporter does its sending.
@@ -49,11 +41,13 @@ impl Traces {
     /// # Errors
     /// A variable with a value that is not known, or an exporter that cannot be built.
     pub fn start() -> Result<Self, TelemetryError> {
-        let export = choose(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
+        let export = Export::from_environment()?;
+        let exporting = matches!(export, Export::To(_));
         let mut builder = SdkTracerProvider::builder().with_resource(resource());
-        if let Export::Otlp(protocol) = export {
+        if let Export::To(collector) = export {
             builder = builder.with_batch_exporter(OnRuntime {
-                exporter: Arc::new(exporter(protocol)?),
+                exporter: Arc::new(collector.exporter()?),
+                collector: Arc::from(collector),
                 runtime: Handle::current(),
                 said: Mutex::default(),
             });
@@ -63,7 +57,7 @@ impl Traces {
         global::set_tracer_provider(provider.clone());
         Ok(Self {
             provider,
-            exporting: export != Export::Off,
+            exporting,
         })
     }
 
@@ -101,94 +95,48 @@ fn resource() -> Resource {
     }
 }
 
-fn choose(variable: impl Fn(&str) -> Option<String>) -> Result<Export, TelemetryError> {
-    if variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-        return Ok(Export::Off);
-    }
-    let endpoint = variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-        .or_else(|| variable("OTEL_EXPORTER_OTLP_ENDPOINT"));
-    match variable("OTEL_TRACES_EXPORTER").as_deref() {
-        Some("none") => return Ok(Export::Off),
-        Some("otlp") => {}
-        None if endpoint.is_some() => {}
-        None => return Ok(Export::Off),
-        Some(other) => {
-            return Err(TelemetryError::Variable {
-                variable: "OTEL_TRACES_EXPORTER",
-                value: other.to_owned(),
-                accepted: "otlp, none",
-            });
-        }
-    }
-    for name in [
-        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
-        "OTEL_EXPORTER_OTLP_PROTOCOL",
-    ] {
-        match variable(name).as_deref() {
-            Some("grpc") => return Ok(Export::Otlp(Protocol::Grpc)),
-            Some("http/protobuf") => return Ok(Export::Otlp(Protocol::HttpBinary)),
-            Some(other) => {
-                return Err(TelemetryError::Variable {
-                    variable: name,
-                    value: other.to_owned(),
-                    accepted: "grpc, http/protobuf",
-                });
-            }
-            None => {}
-        }
-    }
-    Ok(Export::Otlp(Protocol::HttpBinary))
-}
-
-fn exporter(protocol: Protocol) -> Result<OtlpExporter, TelemetryError> {
-    let built = match protocol {
-        Protocol::Grpc => OtlpExporter::builder()
-            .with_tonic()
-            .with_protocol(protocol)
-            .build(),
-        _ => OtlpExporter::builder()
-            .with_http()
-            .with_protocol(protocol)
-            .build(),
-    };
-    built.map_err(|error| TelemetryError::Exporter(error.to_string()))
-}
-
 /// The SDK calls its exporter on a plain thread; the clients of OTLP want a tokio runtime.
 #[derive(Debug)]
 struct OnRuntime {
     exporter: Arc<OtlpExporter>,
+    collector: Arc<Collector>,
     runtime: Handle,
     /// When it was last mentioned that spans do not arrive.
     said: Mutex<Option<Instant>>,
 }
 
 impl OnRuntime {
-    /// A collector that is away costs spans, never a caption; it is mentioned once a minute.
-    fn complain(&self, error: &OTelSdkError, spans: usize) {
+    /// Whether it is time to mention again that spans do not arrive.
+    fn may_say(&self) -> bool {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
+        let due = said.is_none_or(|said| said.elapsed() >= SAY_EVERY);
+        if due {
             *said = Some(Instant::now());
-            let (name, endpoint) = endpoint();
-            tracing::warn!(
-                "{spans} spans did not reach the collector at {endpoint} and are lost, captions \
-                 are not: {error}; check that it runs, {name}, and OTEL_EXPORTER_OTLP_PROTOCOL \
-                 (grpc or http/protobuf)"
-            );
         }
+        due
     }
 }
 
-/// Where spans are sent, and the variable that says so.
-fn endpoint() -> (&'static str, String) {
-    const NAMES: [&str; 2] = [
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-        "OTEL_EXPORTER_OTLP_ENDPOINT",
-    ];
-    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    (NAMES.into_iter())
-        .find_map(|name| set(name).map(|value| (name, value)))
-        .unwrap_or_else(|| (NAMES[1], String::from("its default address")))
+/// A collector that is away costs spans, never a caption. The exporter's error says little of the
+/// reason, so the way there is tried step by step.
+async fn complain(collector: &Collector, error: String, spans: usize) {
+    let (why, advice) = match collector.reach().await {
+        Err(why) => (why.found, why.advice),
+        Ok(()) => {
+            let variable = collector.variable();
+            let advice = format!(
+                "check that it runs, {variable}, and OTEL_EXPORTER_OTLP_PROTOCOL (grpc or \
+                 http/protobuf)"
+            );
+            (error, advice)
+        }
+    };
+    tracing::warn!(
+        "{spans} spans did not reach the collector at {} ({}) and are lost, captions are not: \
+         {why}; {advice}",
+        collector.address(),
+        collector.variable()
+    );
 }
 
 impl SpanExporter for OnRuntime {
@@ -201,7 +149,15 @@ impl SpanExporter for OnRuntime {
             Ok(result) => result,
             Err(error) => Err(OTelSdkError::InternalFailure(error.to_string())),
         };
-        result.inspect_err(|error| self.complain(error, spans))
+        if let Err(error) = &result
+            && self.may_say()
+        {
+            let (collector, error) = (Arc::clone(&self.collector), error.to_string());
+            let complaint = async move { complain(&collector, error, spans).await };
+            // One that was cut off with the runtime had nobody left to read it.
+            let _ = self.runtime.spawn(complaint).await;
+        }
+        result
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
@@ -212,61 +168,5 @@ impl SpanExporter for OnRuntime {
         if let Some(exporter) = Arc::get_mut(&mut self.exporter) {
             exporter.set_resource(resource);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn chosen(variables: &[(&str, &str)]) -> Result<Export, TelemetryError> {
-        choose(|name| {
-            variables
-                .iter()
-                .find(|(variable, _)| *variable == name)
-                .map(|(_, value)| (*value).to_owned())
-        })
-    }
-
-    #[test]
-    fn without_an_endpoint_nothing_is_exported() {
-        assert_eq!(chosen(&[]).expect("known"), Export::Off);
-    }
-
-    #[test]
-    fn an_endpoint_alone_exports_over_http() {
-        let export = chosen(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")]);
-        assert_eq!(export.expect("known"), Export::Otlp(Protocol::HttpBinary));
-    }
-
-    #[test]
-    fn the_protocol_of_traces_beats_the_general_one() {
-        let export = chosen(&[
-            ("OTEL_TRACES_EXPORTER", "otlp"),
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
-            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc"),
-        ]);
-        assert_eq!(export.expect("known"), Export::Otlp(Protocol::Grpc));
-    }
-
-    #[test]
-    fn a_disabled_sdk_exports_nothing() {
-        let export = chosen(&[
-            ("OTEL_SDK_DISABLED", "true"),
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"),
-        ]);
-        assert_eq!(export.expect("known"), Export::Off);
-    }
-
-    #[test]
-    fn an_unknown_exporter_or_protocol_names_what_is_accepted() {
-        let error = chosen(&[("OTEL_TRACES_EXPORTER", "zipkin")]).expect_err("unknown");
-        assert!(error.to_string().contains("otlp, none"), "{error}");
-        let error = chosen(&[
-            ("OTEL_TRACES_EXPORTER", "otlp"),
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
-        ])
-        .expect_err("unknown");
-        assert!(error.to_string().contains("http/protobuf"), "{error}");
     }
 }

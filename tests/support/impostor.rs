@@ -39,7 +39,7 @@ pub fn listen(host: &str, file: &Path) -> u16 {
     port
 }
 
-fn certificate(host: &str) -> (PKey<Private>, X509) {
+pub fn certificate(host: &str) -> (PKey<Private>, X509) {
     let key = PKey::from_rsa(Rsa::generate(2048).expect("a key")).expect("a key");
     let mut name = X509NameBuilder::new().expect("a name");
     name.append_entry_by_text("CN", host).expect("a name");

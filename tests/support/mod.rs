@@ -17,4 +17,5 @@ pub mod relay;
 pub mod requests;
 pub mod scenarios;
 pub mod tls;
+pub mod tls_front;
 pub mod web;
