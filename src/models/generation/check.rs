@@ -32,7 +32,7 @@ pub fn answers(
     rules: &Rules,
 ) -> Result<(), ModelError> {
     let hidden = decoder.hidden();
-    let mut length = question.len() / hidden;
+    let asked = question.len() / hidden;
     let (mut logits, mut cache) = prefill(decoder, &[question], hidden)?;
     for number in 0..TOKENS {
         let Some(token) = argmax(&logits) else {
@@ -45,8 +45,7 @@ pub fn answers(
         if rules.stop_tokens.contains(&(token as u32)) {
             break;
         }
-        (logits, cache) = step(decoder, embedder, &cache, &[length], token as u32)?;
-        length += 1;
+        (logits, cache) = step(decoder, embedder, &cache, &[asked + number], token as u32)?;
     }
     Ok(())
 }
