@@ -27,6 +27,8 @@ pub use settings::{
     fetch_sockets, kafka as kafka_settings, model as model_settings, reader as reader_settings,
 };
 
+pub(crate) use models::prompts as model_prompts;
+
 use models::Models;
 
 /// Why the chain cannot be started, or had to be given up.

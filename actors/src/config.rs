@@ -113,11 +113,15 @@ pub enum Mode {
 /// What is tolerated before the process gives up.
 #[derive(Debug, Clone)]
 pub struct Tolerance {
-    /// Restarts of the chain, or rebuilds of one engine, within `window`.
+    /// Restarts of the chain within `window`; also how often one rebuild of a model is tried.
     pub restarts: usize,
-    /// See `restarts`.
+    /// Rebuilds of one engine's model within `window`. More than `restarts`: a record that breaks
+    /// the model costs one for each of its attempts.
+    pub rebuilds: usize,
+    /// The time in which `restarts` and `rebuilds` are counted.
     pub window: Duration,
-    /// Records in a row that fail as `model_failed` before the breaker trips.
+    /// Records in a row that may fail as `model_failed` before the breaker asks every model a
+    /// question that it must be able to answer.
     pub model_failed_run: u32,
 }
 
@@ -184,6 +188,7 @@ impl Default for Tolerance {
     fn default() -> Self {
         Self {
             restarts: 5,
+            rebuilds: 20,
             window: Duration::from_secs(60),
             model_failed_run: 20,
         }

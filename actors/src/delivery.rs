@@ -189,7 +189,6 @@ impl Delivery {
         if !counted {
             return;
         }
-        self.chain.attempts().forget(&self.record.id);
         match outcome {
             Outcome::Published => self.chain.meters.published(),
             Outcome::DeadLettered(reason) => {
@@ -226,7 +225,7 @@ impl Drop for Delivery {
             self.end_with("abandoned");
             if self.in_hand && std::thread::panicking() {
                 // The panic is about this record; what was in the mailbox is innocent.
-                self.chain.attempts().add(id, Stage::Intake);
+                (self.chain.ledger).blame(id, self.epoch, Stage::Intake);
             }
             self.chain.abandoned(id.clone(), self.epoch);
         }

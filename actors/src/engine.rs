@@ -14,7 +14,11 @@ mod tests;
 
 use std::{
     fmt,
-    sync::{Arc, PoisonError, RwLock, mpsc},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 
@@ -27,7 +31,7 @@ use crate::{
     annotation::ModelFacts,
     chain::Chain,
     delivery::{Cut, Delivery, Worked},
-    error::ModelError,
+    error::{ModelError, Reason},
     image::Image,
     ports::{BatchModel, Generated, Generator, Load, Prompt},
     record::{Epoch, RecordId},
@@ -46,8 +50,13 @@ pub struct Answer<A> {
 /// Why there is no answer.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The model refused this input, or failed on it alone, too often.
-    Model { detail: String, attempts: u32 },
+    /// The model's side refused the request as [`Reason::BadRequest`], or the model failed on it
+    /// alone, too often.
+    Model {
+        reason: Reason,
+        detail: String,
+        attempts: u32,
+    },
     /// There was no time left for it.
     Cut(Cut),
     /// The process gives up; the record stays unsettled.
@@ -113,7 +122,23 @@ impl<Q, A> Ask<Q, A> {
 
 enum Command<Q, A> {
     Ask(Ask<Q, A>),
+    /// A known-good question of the model's own; its outcome goes back.
+    Check(oneshot::Sender<Result<(), ModelError>>),
     Stop,
+}
+
+/// What an engine's model is: written when it is built, and again with every rebuild.
+#[derive(Debug, Clone)]
+struct Facts(Arc<RwLock<Arc<ModelFacts>>>);
+
+impl Facts {
+    fn get(&self) -> Arc<ModelFacts> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, facts: Arc<ModelFacts>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = facts;
+    }
 }
 
 /// A question to a generator.
@@ -135,13 +160,18 @@ pub(crate) struct Engine<Q, A> {
 struct Shared {
     name: String,
     counters: Arc<Counters>,
-    facts: RwLock<Arc<ModelFacts>>,
+    facts: Facts,
     chain: Arc<Chain>,
     ended: watch::Receiver<bool>,
+    /// It was asked to stop: what it leaves unanswered is no fault of its own.
+    stopping: AtomicBool,
 }
 
 /// Ends with the outcome of a model's loading.
-pub(crate) type Loading = oneshot::Receiver<Result<Arc<ModelFacts>, ModelError>>;
+pub(crate) type Loading = oneshot::Receiver<Result<(), ModelError>>;
+
+/// Ends with the outcome of a self-check, unless the engine stops before.
+pub(crate) type Checking = oneshot::Receiver<Result<(), ModelError>>;
 
 impl Engine<Question, Generated> {
     /// Starts a thread that loads a generator and serves it.
@@ -180,18 +210,21 @@ impl<Q: Send + 'static, A: Send + 'static> Engine<Q, A> {
         let (loaded, loading) = oneshot::channel();
         let (ended, watch) = watch::channel(false);
         let counters = Arc::new(Counters::new());
+        // Until it is loaded; nobody can ask before.
+        let unloaded = Arc::new(ModelFacts {
+            model: name.to_owned(),
+            revision: String::new(),
+            prompt: None,
+        });
+        let shown = Facts(Arc::new(RwLock::new(unloaded)));
         let engine = Self {
             shared: Arc::new(Shared {
                 name: name.to_owned(),
                 counters: Arc::clone(&counters),
-                // Until it is loaded; nobody can ask before.
-                facts: RwLock::new(Arc::new(ModelFacts {
-                    model: name.to_owned(),
-                    revision: String::new(),
-                    prompt: None,
-                })),
+                facts: shown.clone(),
                 chain: Arc::clone(chain),
                 ended: watch,
+                stopping: AtomicBool::new(false),
             }),
             commands,
         };
@@ -199,10 +232,10 @@ impl<Q: Send + 'static, A: Send + 'static> Engine<Q, A> {
         let thread = std::thread::Builder::new().name(format!("engine {name}"));
         let spawned = thread.spawn(move || {
             let _ended = Ended(ended);
-            match Host::load(name, load, facts, counters, chain) {
+            match Host::load(name, load, facts, shown, counters, chain) {
                 Ok(host) => {
                     // Nobody waits for it any more where the start failed elsewhere.
-                    let _ = loaded.send(Ok(Arc::clone(&host.facts)));
+                    let _ = loaded.send(Ok(()));
                     serve(host, mailbox);
                 }
                 Err(error) => drop(loaded.send(Err(error))),
@@ -213,11 +246,6 @@ impl<Q: Send + 'static, A: Send + 'static> Engine<Q, A> {
             tracing::error!("no thread for an engine: {error}");
         }
         (engine, loading)
-    }
-
-    /// Notes the model's facts once it is loaded.
-    pub(crate) fn set_facts(&self, facts: Arc<ModelFacts>) {
-        *(self.shared.facts.write()).unwrap_or_else(PoisonError::into_inner) = facts;
     }
 
     /// Asks; the answer comes by the question's own way back.
@@ -231,13 +259,18 @@ impl<Q: Send + 'static, A: Send + 'static> Engine<Q, A> {
     }
 
     fn facts(&self) -> Arc<ModelFacts> {
-        let facts = (self.shared.facts.read()).unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&facts)
+        self.shared.facts.get()
     }
 }
 
 /// What the pipeline does with any engine.
 pub(crate) trait AnyEngine: Send + Sync {
+    /// Its name.
+    fn name(&self) -> &str;
+    /// Asks the model a known-good question of its own, between two of its steps.
+    fn check(&self) -> Checking;
+    /// Whether it was asked to stop.
+    fn stopping(&self) -> bool;
     /// What it did so far.
     fn stats(&self) -> EngineStats;
     /// How long its present port call has been running.
@@ -249,6 +282,21 @@ pub(crate) trait AnyEngine: Send + Sync {
 }
 
 impl<Q: Send + 'static, A: Send + 'static> AnyEngine for Engine<Q, A> {
+    fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    fn check(&self) -> Checking {
+        let (outcome, checking) = oneshot::channel();
+        // Its thread is gone where nobody receives; the outcome's sender goes with the command.
+        let _ = self.commands.send(Command::Check(outcome));
+        checking
+    }
+
+    fn stopping(&self) -> bool {
+        self.shared.stopping.load(Ordering::Acquire)
+    }
+
     fn stats(&self) -> EngineStats {
         let facts = ModelFacts::clone(&self.facts());
         self.shared.counters.stats(&self.shared.name, facts)
@@ -259,6 +307,7 @@ impl<Q: Send + 'static, A: Send + 'static> AnyEngine for Engine<Q, A> {
     }
 
     fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::Release);
         // Its thread is gone where nobody receives.
         let _ = self.commands.send(Command::Stop);
     }

@@ -4,22 +4,36 @@ use std::{fmt, time::Duration};
 
 /// The closed list of dead-letter reasons (CONTRACTS.md, `vila2-reason`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs)] // the names are the documentation
 pub enum Reason {
+    /// The record is no request, or a request that nothing here can answer as it stands.
     BadRequest,
+    /// The URL's scheme is not fetched here.
     UnsupportedScheme,
+    /// The host, or a redirect, leads to an address that is not allowed.
     BlockedAddress,
+    /// No complete answer in time.
     FetchTimeout,
+    /// The server answered with a status other than success.
     FetchStatus,
+    /// The connection or the protocol failed.
     FetchFailed,
+    /// The body, or the picture in it, has more bytes than allowed.
     TooLarge,
+    /// The server asks not to be used for this.
     OptedOut,
+    /// The body is no picture of a known format.
     UnsupportedFormat,
+    /// The picture is damaged.
     CorruptImage,
+    /// The picture ends before its end.
     TruncatedImage,
+    /// The picture has more pixels than allowed.
     TooManyPixels,
+    /// A model that must answer failed on this record.
     ModelFailed,
+    /// The answer has more bytes than the broker takes.
     OutputTooLarge,
+    /// The record ran out of time.
     Stuck,
 }
 
@@ -91,28 +105,52 @@ pub struct RequestError(pub String);
 
 /// A failed fetch.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
 pub enum FetchError {
+    /// The scheme is not fetched here.
     #[error("scheme `{scheme}` is not fetched here; accepted: {accepted}")]
-    UnsupportedScheme { scheme: String, accepted: String },
+    UnsupportedScheme {
+        /// The URL's scheme.
+        scheme: String,
+        /// The schemes that are fetched.
+        accepted: String,
+    },
+    /// The host leads to an address that is not allowed.
     #[error("address {address} of {host} is blocked; fetch.allow_addresses can allow it")]
-    BlockedAddress { host: String, address: String },
+    BlockedAddress {
+        /// The host as the URL names it.
+        host: String,
+        /// What it resolved to.
+        address: String,
+    },
+    /// Text that is no URL, and why.
     #[error("not a URL: {0}")]
     BadUrl(String),
+    /// The time that one attempt may take is up.
     #[error("no complete answer within {0:?}")]
     Timeout(Duration),
-    /// `retry_after` is what the server asked for.
+    /// Another status than success.
     #[error("the server answered {status}")]
     Status {
+        /// The HTTP status.
         status: u16,
+        /// The wait that the server asked for.
         retry_after: Option<Duration>,
     },
+    /// The connection failed or broke off; the same again may work.
     #[error("{0}")]
     Connection(String),
+    /// The server does not speak HTTP as it should; the same again will not work.
     #[error("{0}")]
     Protocol(String),
+    /// The body is too large.
     #[error("{got} bytes, more than the {limit} allowed")]
-    TooLarge { got: u64, limit: u64 },
+    TooLarge {
+        /// Bytes announced, or read so far.
+        got: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// The server asks not to be used for this, and how it says so.
     #[error("the server opted out: {0}")]
     OptedOut(String),
 }
@@ -141,16 +179,26 @@ impl FetchError {
 
 /// A picture that cannot be decoded. Always rejected.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
 pub enum DecodeError {
+    /// No picture, or of a kind that is not decoded here.
     #[error("{0}")]
     UnsupportedFormat(String),
+    /// Damaged.
     #[error("{0}")]
     Corrupt(String),
+    /// The file ends before the picture does.
     #[error("{0}")]
     Truncated(String),
+    /// More pixels than allowed.
     #[error("{width}x{height} pixels, more than the {limit} allowed")]
-    TooManyPixels { width: u32, height: u32, limit: u64 },
+    TooManyPixels {
+        /// Pixels across.
+        width: u32,
+        /// Pixels down.
+        height: u32,
+        /// The most pixels of a picture.
+        limit: u64,
+    },
 }
 
 impl DecodeError {
@@ -168,9 +216,9 @@ impl DecodeError {
 
 /// A model that did not answer.
 #[derive(Debug, Clone, thiserror::Error)]
-#[allow(missing_docs)]
 pub enum ModelError {
-    /// This input is refused: poison.
+    /// The request's own fault, which only the model's side can see: a prompt that the chat
+    /// template or the model's length refuses, a picture it cannot take. The words say what to do.
     #[error("{0}")]
     Input(String),
     /// The run failed; it may be the batch, the machine, or one poisoned member.
@@ -186,7 +234,7 @@ impl ModelError {
     #[must_use]
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::Input(_) => Disposition::Reject(Reason::ModelFailed),
+            Self::Input(_) => Disposition::Reject(Reason::BadRequest),
             Self::Run(_) => Disposition::Retry(Reason::ModelFailed, None),
             Self::Broken(_) => Disposition::Fail,
         }
@@ -195,29 +243,23 @@ impl ModelError {
 
 /// A write that the broker did not confirm.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
 pub enum PublishError {
     /// The partition was revoked before the write was handed over; nothing was written.
     #[error("the partition is no longer ours")]
     Revoked,
+    /// The broker refuses a write of this size: a caption becomes a dead letter, a dead letter is
+    /// written without its value.
     #[error("{bytes} bytes are more than the broker takes: {detail}")]
-    TooLarge { bytes: usize, detail: String },
+    TooLarge {
+        /// Bytes of key, value and headers.
+        bytes: usize,
+        /// What the client or the broker said.
+        detail: String,
+    },
+    /// The broker does not answer: the same write again, later.
     #[error("{0}")]
     Unavailable(String),
+    /// The producer is unusable: the process gives up.
     #[error("{0}")]
     Fatal(String),
-}
-
-impl PublishError {
-    /// What to do; `Revoked` records are simply dropped as stale, whatever this says.
-    #[must_use]
-    pub fn disposition(&self) -> Disposition {
-        match self {
-            Self::TooLarge { .. } => Disposition::Reject(Reason::OutputTooLarge),
-            Self::Revoked | Self::Unavailable(_) => {
-                Disposition::Retry(Reason::OutputTooLarge, None)
-            }
-            Self::Fatal(_) => Disposition::Fail,
-        }
-    }
 }

@@ -25,6 +25,7 @@ use self::finished::Finished;
 use crate::{
     error::Reason,
     record::{Epoch, RecordId},
+    stage::Stage,
 };
 
 /// How a delivery ended.
@@ -85,6 +86,9 @@ struct Partition {
     /// The source must first come back to the watermark.
     rewound: bool,
     in_flight: BTreeMap<i64, Instant>,
+    /// Failed attempts of unsettled records, by stage. They outlive a rewind, so that a restart of
+    /// the chain cannot reset them, and end with the partition's term.
+    failed: BTreeMap<i64, BTreeMap<Stage, u32>>,
     finished: Finished,
     /// Counts what would change a commit; `offered` and `committed` are values of it.
     version: u64,
@@ -130,6 +134,7 @@ impl Ledger {
             cursor: committed,
             rewound: false,
             in_flight: BTreeMap::new(),
+            failed: BTreeMap::new(),
             finished,
             version: 0,
             offered: None,
@@ -161,6 +166,28 @@ impl Ledger {
             Some(partition) if partition.epoch == epoch => partition.settle(id.offset, outcome),
             _ => false,
         }
+    }
+
+    /// Counts a failed attempt of a record that is in flight; returns how many there were in this
+    /// stage, this one included. Of an older epoch: not counted.
+    pub(crate) fn blame(&self, id: &RecordId, epoch: Epoch, stage: Stage) -> u32 {
+        let mut inner = self.lock();
+        let partition = inner.partition(&id.topic, id.partition);
+        let Some(partition) = partition.filter(|partition| partition.epoch == epoch) else {
+            return 1;
+        };
+        let stages = partition.failed.entry(id.offset).or_default();
+        let count = stages.entry(stage).or_default();
+        *count += 1;
+        *count
+    }
+
+    /// Failed attempts of an unsettled record in this stage so far.
+    pub(crate) fn attempts(&self, id: &RecordId, stage: Stage) -> u32 {
+        let mut inner = self.lock();
+        (inner.partition(&id.topic, id.partition))
+            .and_then(|partition| partition.failed.get(&id.offset)?.get(&stage).copied())
+            .unwrap_or(0)
     }
 
     /// Whether a delivery of `epoch` may still be published and settled.
@@ -334,6 +361,7 @@ impl Partition {
             return false;
         }
         if outcome != Outcome::Abandoned {
+            self.failed.remove(&offset);
             self.finish(offset, offset + 1);
         }
         true
@@ -347,7 +375,12 @@ impl Partition {
 
     fn advance(&mut self) {
         if let Some(watermark) = self.watermark {
-            self.watermark = Some(self.finished.advance(watermark));
+            let watermark = self.finished.advance(watermark);
+            self.watermark = Some(watermark);
+            // What lies below is settled, or was deleted unread.
+            while (self.failed.first_key_value()).is_some_and(|(offset, _)| *offset < watermark) {
+                self.failed.pop_first();
+            }
         }
     }
 

@@ -28,6 +28,8 @@ pub mod budget;
 
 mod chain;
 
+mod breaker;
+
 pub mod error;
 
 pub mod ports;

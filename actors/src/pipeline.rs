@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 pub use self::handle::{Drained, PipelineHandle};
 use crate::{
     annotation::{SpatialRelation, TextLine},
+    breaker::Breaker,
     chain::{Abandoned, Chain},
     config::{ChainConfig, Mode},
     engine::{AnyEngine, Engine, GenerateEngine, Loading},
@@ -91,6 +92,7 @@ impl Pipeline {
         let intake = Intake::new(Arc::clone(&chain.ledger), chain.records.clone());
         let any = engines.any();
         let parts = Arc::new(Parts {
+            breaker: Arc::new(Breaker::new(Arc::clone(&chain), Arc::clone(&any))),
             threads: semaphore(chain.config.limits.decoders),
             sockets: semaphore(chain.config.fetch.concurrency),
             fetcher: ports.fetcher,
@@ -166,7 +168,7 @@ impl Engines {
             });
         for one in &mut loads {
             match (&mut one.loading).await {
-                Ok(Ok(facts)) => (one.set)(facts),
+                Ok(Ok(())) => {}
                 Ok(Err(error)) => faults.push(format!("model `{}`: {error}", one.name)),
                 Err(_) => faults.push(format!("engine `{}` did not start", one.name)),
             }
@@ -186,7 +188,7 @@ impl Engines {
         }
     }
 
-    fn any(&self) -> Vec<Box<dyn AnyEngine>> {
+    fn any(&self) -> Arc<[Box<dyn AnyEngine>]> {
         fn boxed<E: AnyEngine + Clone + 'static>(engine: &E) -> Box<dyn AnyEngine> {
             Box::new(engine.clone())
         }
@@ -201,7 +203,6 @@ impl Engines {
 struct Loads {
     name: String,
     loading: Loading,
-    set: Box<dyn Fn(Arc<crate::annotation::ModelFacts>) + Send + Sync>,
     stop: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -211,11 +212,10 @@ impl Loads {
         Q: Send + 'static,
         A: Send + 'static,
     {
-        let (set, stop) = (engine.clone(), engine.clone());
+        let stop = engine.clone();
         Self {
             name: name.to_owned(),
             loading,
-            set: Box::new(move |facts| set.set_facts(facts)),
             stop: Box::new(move || stop.stop()),
         }
     }
@@ -239,6 +239,7 @@ fn specialist<M: ?Sized>(
 /// What the stages are built of, every time.
 struct Parts {
     chain: Arc<Chain>,
+    breaker: Arc<Breaker>,
     fetcher: Arc<dyn Fetcher>,
     decoder: Arc<dyn Decoder>,
     merger: Arc<dyn Merger>,
@@ -274,6 +275,7 @@ async fn stages(parts: &Parts, supervisor: &ActorRef<Abandoned>) -> Result<Stage
     let publish = spawn!(Publish(Arc::new(publish::Inner {
         publisher: Arc::clone(&parts.publisher),
         chain: Arc::clone(chain),
+        breaker: Arc::clone(&parts.breaker),
     })));
     let exit = |stage| Exit {
         stage,

@@ -99,7 +99,8 @@ pub trait Generator: 'static {
     /// computed once while the image is alive.
     ///
     /// # Errors
-    /// [`ModelError::Input`] where this input is refused, else the whole generator is suspect.
+    /// [`ModelError::Input`] where the request itself is at fault: it becomes a `bad_request` and
+    /// says nothing of the model. With any other error the whole generator is suspect.
     fn admit(
         &mut self,
         request: RequestId,
@@ -107,7 +108,8 @@ pub trait Generator: 'static {
         prompt: &Prompt,
     ) -> Result<(), ModelError>;
 
-    /// One token for every running request; returns those that ended.
+    /// One token for every running request; returns those that ended. One that ended with
+    /// [`ModelError::Run`] runs again, once and alone.
     ///
     /// # Errors
     /// An error of the whole step: nothing of it counts, and the engine admits the running
@@ -117,6 +119,13 @@ pub trait Generator: 'static {
 
     /// Forgets a request; unknown ones are ignored.
     fn cancel(&mut self, request: RequestId);
+
+    /// Answers a known-good question of its own, as it does when it is loaded. Called between two
+    /// steps when many records in a row have failed; must leave running requests as they are.
+    ///
+    /// # Errors
+    /// The model, and not the records, is at fault.
+    fn self_check(&mut self) -> Result<(), ModelError>;
 
     /// Its entry in `models` of the output record, without prompt.
     fn facts(&self) -> ModelFacts;
@@ -132,7 +141,8 @@ pub trait BatchModel: 'static {
     /// The most inputs of one run.
     fn max_batch(&self) -> usize;
 
-    /// Exactly one answer per input, in order.
+    /// Exactly one answer per input, in order. One that failed with [`ModelError::Run`] runs again,
+    /// once and alone.
     ///
     /// # Errors
     /// An error of the whole run: the engine runs the members one by one.
@@ -141,6 +151,12 @@ pub trait BatchModel: 'static {
         &mut self,
         batch: &[Self::Question],
     ) -> Result<Vec<Result<Self::Answer, ModelError>>, ModelError>;
+
+    /// As [`Generator::self_check`].
+    ///
+    /// # Errors
+    /// The model, and not the records, is at fault.
+    fn self_check(&mut self) -> Result<(), ModelError>;
 
     /// Its entry in `models` of the output record.
     fn facts(&self) -> ModelFacts;
@@ -221,7 +237,7 @@ pub trait Publisher: Send + Sync + 'static {
     /// Hands over one write; the future ends when the broker confirmed it.
     ///
     /// # Errors
-    /// See [`PublishError::disposition`].
+    /// [`PublishError`]: each variant says what becomes of the record.
     fn publish(&self, outgoing: Outgoing) -> BoxFuture<'static, Result<(), PublishError>>;
 }
 

@@ -85,9 +85,11 @@ impl Exit {
     /// Ends what an engine did not answer.
     pub(crate) fn failure<T>(&self, envelope: Envelope<T>, id: String, failure: Failure) {
         match failure {
-            Failure::Model { detail, attempts } => {
-                self.reject(envelope, id, Reason::ModelFailed, detail, attempts);
-            }
+            Failure::Model {
+                reason,
+                detail,
+                attempts,
+            } => self.reject(envelope, id, reason, detail, attempts),
             Failure::Cut(cut) => self.cut(envelope, id, cut),
             Failure::Held => envelope.let_go(),
         }
@@ -127,9 +129,16 @@ impl Exit {
         };
         // Its own time may be up while the record still has some.
         let in_time = std::time::Instant::now() < envelope.delivery.deadline();
-        let (reason, attempts) = match failure {
-            Failure::Model { detail, attempts } => (detail, attempts),
-            Failure::Cut(Cut::Expired) if in_time => (String::from("no answer in time"), 1),
+        let (reason, detail, attempts) = match failure {
+            Failure::Model {
+                reason,
+                detail,
+                attempts,
+            } => (reason, detail, attempts),
+            Failure::Cut(Cut::Expired) if in_time => {
+                let detail = String::from("no answer in time");
+                (Reason::ModelFailed, detail, 1)
+            }
             failure => {
                 let id = envelope.body.request.id.clone();
                 self.failure(envelope, id, failure);
@@ -138,7 +147,7 @@ impl Exit {
         };
         if mode == Mode::Required {
             let id = envelope.body.request.id.clone();
-            self.reject(envelope, id, Reason::ModelFailed, reason, attempts);
+            self.reject(envelope, id, reason, detail, attempts);
             return None;
         }
         self.chain.meters.degraded(self.stage);
@@ -147,11 +156,11 @@ impl Exit {
             trace_id = %envelope.delivery.trace.id(),
             id = envelope.body.request.id,
             stage = self.stage.as_str(),
-            "goes on without this specialist: {reason}"
+            "goes on without this specialist: {detail}"
         );
         envelope.body.degraded.push(Degraded {
             stage: self.stage.as_str().to_owned(),
-            reason,
+            reason: detail,
         });
         Some(envelope)
     }

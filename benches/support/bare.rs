@@ -293,7 +293,7 @@ impl Bare {
         let vocabulary = shape[2] as usize;
         let chosen = data
             .chunks(vocabulary)
-            .map(|row| argmax(row) as u32)
+            .map(|row| argmax(row).unwrap_or(0) as u32)
             .collect();
         Ok((chosen, caches))
     }

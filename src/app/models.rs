@@ -47,9 +47,19 @@ pub(super) fn load(config: &Config, layers: &Layers) -> Result<Models, Faults> {
         names.push(&stages.ground.specialist.model);
     }
     for name in names.into_iter().filter(|name| there(name)) {
-        match models::load_generator(&settings::model(config, name)) {
-            Ok(load) => {
-                models.generators.insert(name.clone(), load);
+        match models::open_generator(&settings::model(config, name)) {
+            Ok(folder) => {
+                for (key, prompt, max_tokens) in prompts(config, name) {
+                    if let Err(problem) = folder.try_prompt(prompt, max_tokens) {
+                        faults.push(fault(
+                            layers,
+                            key,
+                            format!("{prompt:?}: {problem}"),
+                            ASKABLE,
+                        ));
+                    }
+                }
+                models.generators.insert(name.clone(), folder.load());
             }
             Err(error) => faults.extend(load_faults(layers, name, &error)),
         }
@@ -72,6 +82,25 @@ pub(super) fn load(config: &Config, layers: &Layers) -> Result<Models, Faults> {
         Err(Faults(faults))
     }
 }
+
+/// The prompts of the configuration that go to a model, with their keys and the longest answer.
+pub(crate) fn prompts<'a>(
+    config: &'a Config,
+    model: &'a str,
+) -> impl Iterator<Item = (&'static str, &'a str, u32)> {
+    let (caption, ground) = (&config.stages.caption, &config.stages.ground);
+    let captions = caption
+        .prompts
+        .iter()
+        .filter(move |_| caption.model == model);
+    let grounds = ground.specialist.mode != Mode::Off && ground.specialist.model == model;
+    let captions = captions.map(|prompt| ("stages.caption.prompts", prompt, caption.max_tokens));
+    let ground = grounds.then_some(("stages.ground.prompt", &ground.prompt, ground.max_tokens));
+    (captions.chain(ground)).map(|(key, prompt, most)| (key, prompt.as_str(), most))
+}
+
+/// What a prompt should be.
+const ASKABLE: &str = "a text that the model's chat template and length take";
 
 /// What is wrong with a model, each thing a fault of its own. That there is no ONNX Runtime was
 /// said before.

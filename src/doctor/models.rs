@@ -6,9 +6,9 @@ use vila2_actors::{annotation::ModelFacts, error::ModelError};
 
 use super::{Finding, bytes};
 use crate::{
-    app::{model_settings, reader_settings},
+    app::{model_prompts, model_settings, reader_settings},
     config::{Config, Mode},
-    models::{LoadError, Runtime, load_generator, overview, ppocr},
+    models::{LoadError, Runtime, open_generator, overview, ppocr},
 };
 
 /// What to do about a folder that is not whole.
@@ -46,8 +46,16 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
 
 fn generator(config: &Config, name: &str, subject: String) -> Finding {
     let settings = model_settings(config, name);
-    match load_generator(&settings) {
-        Ok(load) => {
+    match open_generator(&settings) {
+        Ok(folder) => {
+            let refused = model_prompts(config, name).find_map(|(key, prompt, max_tokens)| {
+                let problem = folder.try_prompt(prompt, max_tokens).err()?;
+                Some((key, format!("{key}: {prompt:?}: {problem}")))
+            });
+            if let Some((key, found)) = refused {
+                return Finding::fault(subject, found, format!("change {key}"));
+            }
+            let load = folder.load();
             let started = Instant::now();
             let loaded = load().map(|model| model.facts());
             let took = format!(

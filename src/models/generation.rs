@@ -8,7 +8,7 @@
 //! decoder   the decoder session: its inputs and outputs read from the graph
 //! embed     token embeddings, looked up on the host
 //! batch     the running batch: prefill, step, join, evict
-//! check     a batch of two must equal two batches of one
+//! check     a batch of two must equal two batches of one, and a question must have an answer
 //! ```
 
 pub mod batch;
@@ -26,6 +26,14 @@ pub use embed::Embedder;
 pub use rules::Rules;
 
 use vila2_actors::error::ModelError;
+
+/// Whether every value is a number: neither NaN nor infinite. One pass without a branch, which
+/// compiles to vector instructions.
+pub(crate) fn finite(values: &[f32]) -> bool {
+    values
+        .iter()
+        .fold(true, |all, value| all & value.is_finite())
+}
 
 /// A run of ONNX Runtime that failed: the batch, the machine, or one poisoned member.
 pub(crate) fn run_error(what: &str) -> impl Fn(ort::Error) -> ModelError {

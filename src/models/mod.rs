@@ -14,7 +14,7 @@
 //! ppocr       the text reader: detection, direction, recognition
 //! ```
 //!
-//! Adding an architecture = one folder here, one line in [`load_generator`].
+//! Adding an architecture = one folder here, one line in [`open_generator`].
 
 pub mod describe;
 pub mod generation;
@@ -28,9 +28,15 @@ pub mod session;
 pub mod smolvlm;
 pub mod trial;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use vila2_actors::ports::{Generator, Load};
+use vila2_actors::{
+    error::ModelError,
+    ports::{Generator, Load},
+};
 
 pub use describe::overview;
 pub use hub::{FolderError, Graph, HubFolder};
@@ -131,13 +137,49 @@ pub enum LoadError {
     },
 }
 
-/// Reads a model folder, chooses the adapter by `config.json: model_type`, and returns what loads
-/// the model on its engine's thread, as often as the engine asks. Reading opens no session, so that
-/// all faults of configuration are told at start.
+/// A generator's folder, read and found whole; no session is open yet.
+#[derive(Debug, Clone)]
+pub struct GeneratorFolder {
+    opened: SmolVlmFolder,
+    settings: ModelSettings,
+}
+
+impl GeneratorFolder {
+    /// Whether a prompt of the configuration can be asked at all.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn try_prompt(&self, text: &str, max_tokens: u32) -> Result<(), String> {
+        let tried = self.opened.try_prompt(text, max_tokens);
+        tried.map_err(|error| error.to_string())
+    }
+
+    /// What loads the model on its engine's thread, as often as the engine asks. The folder is read
+    /// anew for every load but the first: what was put in its place has its own tokenizer and its
+    /// own revision.
+    #[must_use]
+    pub fn load(self) -> Load<dyn Generator> {
+        let Self { opened, settings } = self;
+        let first = Mutex::new(Some(opened));
+        Arc::new(move || {
+            let opened = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let opened = match opened {
+                Some(opened) => opened,
+                None => SmolVlmFolder::open(&settings)
+                    .map_err(|error| ModelError::Broken(error.to_string()))?,
+            };
+            let model = SmolVlm::load(&opened, &settings)?;
+            Ok(Box::new(model) as Box<dyn Generator>)
+        })
+    }
+}
+
+/// Reads a model folder and chooses the adapter by `config.json: model_type`. Reading opens no
+/// session, so that all faults of configuration are told at start.
 ///
 /// # Errors
 /// [`LoadError`], every fault of the folder at once.
-pub fn load_generator(settings: &ModelSettings) -> Result<Load<dyn Generator>, LoadError> {
+pub fn open_generator(settings: &ModelSettings) -> Result<GeneratorFolder, LoadError> {
     let name = settings.name.clone();
     let folder = |error| LoadError::Folder { name, error };
     let model_type = hub::model_type(&settings.path).map_err(folder.clone())?;
@@ -146,16 +188,21 @@ pub fn load_generator(settings: &ModelSettings) -> Result<Load<dyn Generator>, L
         let opened = SmolVlmFolder::open(settings).map_err(folder)?;
         Runtime::get(settings.library.as_deref())?;
         let settings = settings.clone();
-        return Ok(Arc::new(move || {
-            let model = SmolVlm::load(&opened, &settings)?;
-            Ok(Box::new(model) as Box<dyn Generator>)
-        }));
+        return Ok(GeneratorFolder { opened, settings });
     }
     Err(LoadError::Unsupported {
         name: settings.name.clone(),
         path: settings.path.clone(),
         model_type,
     })
+}
+
+/// [`open_generator`], for those who ask nothing of the folder.
+///
+/// # Errors
+/// As [`open_generator`].
+pub fn load_generator(settings: &ModelSettings) -> Result<Load<dyn Generator>, LoadError> {
+    open_generator(settings).map(GeneratorFolder::load)
 }
 
 #[cfg(test)]

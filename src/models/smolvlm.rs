@@ -16,18 +16,22 @@ mod prompt;
 mod resample;
 mod vision;
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use vila2_actors::{
     annotation::ModelFacts,
     error::ModelError,
-    image::Image,
+    image::{Image, ImageId},
     ports::{Generated, Generator, Prompt, RequestId},
 };
 
 use super::{
     ModelSettings,
-    generation::{Batch, Decoder, Embedder, Ended, Prepared, Rules, batch::Figures, check},
+    generation::{
+        Batch, Decoder, Embedder, Prepared, Rules,
+        batch::{Figures, Outcome},
+        check,
+    },
     hub::{Fault, FolderError, Graph, HubFolder},
     inspect::FolderFacts,
     session::open_session,
@@ -173,6 +177,47 @@ impl SmolVlmFolder {
         self.preprocess.tiles(image)
     }
 
+    /// Whether a question leaves room for an answer of at least one token.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`], with the numbers.
+    fn fits(&self, ids: &[u32], max_tokens: u32) -> Result<(), ModelError> {
+        let (tokens, longest) = (ids.len(), self.longest);
+        if tokens < longest {
+            return Ok(());
+        }
+        let picture = ids.iter().filter(|id| **id == self.image_token).count();
+        let over = tokens + 1 - longest;
+        let remedy = if over < tokens - picture {
+            format!("shorten the prompt by {over} tokens or more")
+        } else {
+            "the picture alone leaves no room; send one of other proportions, or use a model that \
+             knows more positions"
+                .to_owned()
+        };
+        Err(ModelError::Input(format!(
+            "the question is {tokens} tokens, {picture} of them the picture, and the model has \
+             {longest} positions for question and answer together (the answer may take \
+             {max_tokens}): {remedy}"
+        )))
+    }
+
+    /// Whether a prompt of the configuration can be asked at all: of the pictures that need fewest
+    /// tokens.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`], with what is wrong with it.
+    pub fn try_prompt(&self, text: &str, max_tokens: u32) -> Result<(), ModelError> {
+        // A dot, unless it is enlarged to the most tiles there are; then a thread, which is one row.
+        let grids = [(1, 1), (u32::from(u16::MAX), 1)];
+        let grids = grids.map(|(width, height)| self.preprocess.grid(width, height));
+        let [dot, thread] = grids;
+        let fewer = thread.0 * thread.1 < dot.0 * dot.1;
+        let (rows, columns) = if fewer { thread } else { dot };
+        let ids = (self.prompt).ids(&self.hub.tokenizer, text, rows, columns)?;
+        self.fits(&ids, max_tokens)
+    }
+
     /// The ids of a question about an image.
     ///
     /// # Errors
@@ -182,6 +227,22 @@ impl SmolVlmFolder {
         self.prompt
             .ids(&self.hub.tokenizer, question, rows, columns)
     }
+}
+
+/// The question of the self-check.
+const QUESTION: &str = "Describe the image.";
+
+/// The picture of the self-check: a light disc on a dark ground, no level at either end.
+fn drawn() -> Arc<Image> {
+    const SIDE: u32 = 64;
+    let inside = |n: u32| (n as i32 - SIDE as i32 / 2).pow(2);
+    let pixels: Vec<u8> = (0..SIDE * SIDE)
+        .flat_map(|at| {
+            let disc = inside(at % SIDE) + inside(at / SIDE) < 400;
+            if disc { [200, 180, 60] } else { [40, 60, 90] }
+        })
+        .collect();
+    Image::new(SIDE, SIDE, pixels.into(), (SIDE, SIDE))
 }
 
 /// A request whose image has not been looked at yet.
@@ -208,7 +269,7 @@ pub struct SmolVlm {
 }
 
 impl SmolVlm {
-    /// Opens the sessions of a folder and checks the decoder.
+    /// Opens the sessions of a folder and lets the model answer a question of its own.
     ///
     /// # Errors
     /// [`ModelError::Broken`].
@@ -228,14 +289,13 @@ impl SmolVlm {
         let (vision, graph) = session("vision_encoder")?;
         let vision = VisionEncoder::new(vision, graph, folder.preprocess.tile()).map_err(broken)?;
         let (decoder, graph) = session("decoder_model_merged")?;
-        let mut decoder = Decoder::new(decoder, graph).map_err(broken)?;
+        let decoder = Decoder::new(decoder, graph).map_err(broken)?;
         let (embedder, _) = session("embed_tokens")?;
         let dead = |error: ModelError| ModelError::Broken(error.to_string());
-        let mut embedder =
+        let embedder =
             Embedder::new(embedder, decoder.hidden(), folder.vocabulary).map_err(dead)?;
-        check::check(&mut decoder, &mut embedder, folder.vocabulary).map_err(dead)?;
         let batch = Batch::new(decoder, embedder, folder.rules.clone(), folder.longest);
-        Ok(Self {
+        let mut model = Self {
             tiles: TilesAhead::new(Arc::clone(&folder.preprocess)),
             facts: ModelFacts {
                 model: settings.name.clone(),
@@ -249,7 +309,9 @@ impl SmolVlm {
             waiting: Vec::new(),
             max_running: settings.max_running.max(1),
             encoded: 0,
-        })
+        };
+        model.self_check().map_err(dead)?;
+        Ok(model)
     }
 
     /// What the decoder's batch has done so far.
@@ -268,13 +330,10 @@ impl SmolVlm {
     ///
     /// # Errors
     /// As [`Generator::step`].
-    #[allow(clippy::type_complexity)]
-    pub fn step_tokens(
-        &mut self,
-    ) -> Result<Vec<Result<Ended, (RequestId, ModelError)>>, ModelError> {
+    pub fn step_tokens(&mut self) -> Result<Vec<Outcome>, ModelError> {
         let refused = self.prepare()?;
         let mut answers: Vec<_> = refused.into_iter().map(Err).collect();
-        answers.extend(self.batch.step()?.into_iter().map(Ok));
+        answers.extend(self.batch.step()?);
         Ok(answers)
     }
 
@@ -293,38 +352,38 @@ impl SmolVlm {
         let nothing_to_do = self.batch.running() == 0 && !self.waiting.iter().any(ready);
         let turn = |waiting: &mut Waiting| nothing_to_do || ready(waiting);
         let waiting: Vec<Waiting> = self.waiting.extract_if(.., turn).collect();
-        let mut refused = self.look(&waiting)?;
+        let unseen = self.look(&waiting)?;
+        let mut refused = Vec::new();
         for waiting in waiting {
-            let Some(features) = self.features.get(waiting.image.id()) else {
-                continue;
-            };
             let request = waiting.request;
-            match self.merge(&waiting.ids, &features)? {
-                Ok(embeds) => {
-                    let prepared = Prepared {
-                        request,
-                        prompt: waiting.ids.to_vec(),
-                        embeds,
-                        max_tokens: waiting.max_tokens,
-                    };
-                    if let Err(error) = self.batch.admit(prepared) {
-                        refused.push((request, error));
-                    }
-                }
-                Err(error) => refused.push((request, error)),
+            let prepared = match self.features.get(waiting.image.id()) {
+                Some(features) => self.merge(&waiting.ids, &features)?,
+                // Nobody looks at an image without features or a reason.
+                None => Err((unseen.get(&waiting.image.id()).cloned())
+                    .unwrap_or_else(|| ModelError::Run("the picture has gone".to_owned()))),
+            };
+            let admitted = prepared.and_then(|embeds| {
+                self.batch.admit(Prepared {
+                    request,
+                    prompt: waiting.ids.to_vec(),
+                    embeds,
+                    max_tokens: waiting.max_tokens,
+                })
+            });
+            if let Err(error) = admitted {
+                refused.push((request, error));
             }
         }
         Ok(refused)
     }
 
-    /// Computes vision features that are missing. Returns the requests whose picture cannot be cut
-    /// into tiles.
-    fn look(&mut self, waiting: &[Waiting]) -> Result<Vec<(RequestId, ModelError)>, ModelError> {
-        let mut refused: Vec<(RequestId, ModelError)> = Vec::new();
+    /// Computes vision features that are missing. Returns the images that have none, and why.
+    fn look(&mut self, waiting: &[Waiting]) -> Result<HashMap<ImageId, ModelError>, ModelError> {
+        let mut unseen = HashMap::new();
         let mut images: Vec<&Arc<Image>> = Vec::new();
         let mut tiles = Vec::new();
-        for Waiting { request, image, .. } in waiting {
-            let known = self.features.get(image.id()).is_some();
+        for Waiting { image, .. } in waiting {
+            let known = self.features.get(image.id()).is_some() || unseen.contains_key(&image.id());
             if known || images.iter().any(|other| other.id() == image.id()) {
                 continue;
             }
@@ -333,17 +392,27 @@ impl SmolVlm {
                     images.push(image);
                     tiles.push(cut);
                 }
-                Err(error) => refused.push((*request, error)),
+                Err(error) => {
+                    unseen.insert(image.id(), error);
+                }
             }
         }
         for (image, features) in images.into_iter().zip(self.vision.run(&tiles)?) {
-            self.encoded += 1;
-            self.features.insert(image, features);
+            match features {
+                Ok(features) => {
+                    self.encoded += 1;
+                    self.features.insert(image, features);
+                }
+                Err(error) => {
+                    unseen.insert(image.id(), error);
+                }
+            }
         }
-        Ok(refused)
+        Ok(unseen)
     }
 
     /// Embeddings of the prompt with the image's features at the image tokens.
+    #[allow(clippy::type_complexity)]
     fn merge(
         &mut self,
         ids: &[u32],
@@ -353,8 +422,10 @@ impl SmolVlm {
         let wanted = ids.iter().filter(|id| **id == image_token).count();
         let hidden = self.vision.hidden();
         if wanted * hidden != features.0.len() {
-            return Ok(Err(ModelError::Input(format!(
-                "the prompt has {wanted} image tokens, the image {} features",
+            // The prompt was counted when its ids were made: it is the folder that does not fit.
+            return Ok(Err(ModelError::Run(format!(
+                "the prompt has {wanted} image tokens, the vision encoder gave {} features: \
+                 `image_seq_len` and the graph do not fit each other",
                 features.0.len() / hidden.max(1)
             ))));
         }
@@ -376,7 +447,7 @@ impl SmolVlm {
             .tokenizer
             .decode(tokens, true)
             .map(|text| text.trim().to_owned())
-            .map_err(|e| ModelError::Input(format!("the answer cannot be decoded: {e}")))
+            .map_err(|e| ModelError::Run(format!("the answer cannot be decoded: {e}")))
     }
 }
 
@@ -399,6 +470,7 @@ impl Generator for SmolVlm {
         prompt: &Prompt,
     ) -> Result<(), ModelError> {
         let ids = self.folder.ids(&image, &prompt.text)?;
+        self.folder.fits(&ids, prompt.max_tokens)?;
         self.announce(&image);
         self.waiting.push(Waiting {
             request,
@@ -430,6 +502,25 @@ impl Generator for SmolVlm {
     fn cancel(&mut self, request: RequestId) {
         self.waiting.retain(|waiting| waiting.request != request);
         self.batch.cancel(request);
+    }
+
+    /// Beside the running batch: with caches of its own, and one tile whatever the folder says.
+    fn self_check(&mut self) -> Result<(), ModelError> {
+        let (decoder, embedder) = self.batch.parts();
+        check::check(decoder, embedder, self.folder.vocabulary)?;
+        let tiles = self.folder.preprocess.whole(&drawn());
+        let features = match self.vision.run(&[tiles])?.pop() {
+            Some(features) => features?,
+            None => {
+                return Err(ModelError::Run(
+                    "the vision encoder gave nothing".to_owned(),
+                ));
+            }
+        };
+        let ids = (self.folder.prompt).ids(&self.folder.hub.tokenizer, QUESTION, 0, 0)?;
+        let embeds = self.merge(&ids, &features)??;
+        let (decoder, embedder) = self.batch.parts();
+        check::answers(decoder, embedder, &embeds, &self.folder.rules)
     }
 
     fn facts(&self) -> ModelFacts {

@@ -6,6 +6,7 @@ pub mod answers;
 pub mod apache_kafka;
 pub mod engine;
 pub mod faults;
+pub mod graphs;
 pub mod group;
 pub mod hub;
 pub mod impostor;

@@ -6,7 +6,10 @@ use std::{
     time::Instant,
 };
 
-use super::{Ask, Command, Failure, host::Host};
+use super::{
+    Ask, Command, Failure,
+    host::{Host, rejects},
+};
 use crate::{delivery::Worked, error::ModelError, ports::BatchModel};
 
 /// Serves until told to stop.
@@ -36,12 +39,14 @@ impl<M: BatchModel + ?Sized> Batch<M> {
         if self.waiting.is_empty() {
             match mailbox.recv() {
                 Ok(Command::Ask(ask)) => self.waiting.push_back(ask),
+                Ok(Command::Check(outcome)) => self.host.check(M::self_check, outcome),
                 Ok(Command::Stop) | Err(_) => return false,
             }
         }
         loop {
             match mailbox.try_recv() {
                 Ok(Command::Ask(ask)) => self.waiting.push_back(ask),
+                Ok(Command::Check(outcome)) => self.host.check(M::self_check, outcome),
                 Err(TryRecvError::Empty) => return true,
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return false,
             }
@@ -81,16 +86,17 @@ impl<M: BatchModel + ?Sized> Batch<M> {
             }
         };
         let batch: Vec<_> = self.waiting.drain(..most).collect();
-        if let Err((batch, error)) = self.run(batch) {
+        if let Err((batch, error)) = self.run(batch, false) {
             self.failed(batch, error);
         }
     }
 
-    /// One run; gives an error of the whole back with its members.
+    /// One run, of a suspect alone where `alone`; gives an error of the whole back with its members.
     #[allow(clippy::type_complexity)]
     fn run(
         &mut self,
         batch: Vec<Ask<M::Question, M::Answer>>,
+        alone: bool,
     ) -> Result<(), (Vec<Ask<M::Question, M::Answer>>, ModelError)> {
         let started = Instant::now();
         let questions: Vec<_> = batch.iter().map(|ask| ask.question.clone()).collect();
@@ -122,7 +128,7 @@ impl<M: BatchModel + ?Sized> Batch<M> {
                         Ok(answer) => ask.answer(Ok(answer), worked, &self.host.facts),
                         Err(error) => {
                             self.mend(&error);
-                            self.fault(ask, worked, error);
+                            self.fault(ask, worked, error, alone);
                         }
                     }
                 }
@@ -138,7 +144,7 @@ impl<M: BatchModel + ?Sized> Batch<M> {
         for ask in batch {
             let worked = Worked::since(Instant::now());
             if lone {
-                self.fault(ask, worked, error.clone());
+                self.fault(ask, worked, error.clone(), false);
             } else {
                 self.host.blame(&ask.ticket);
                 self.run_alone(ask);
@@ -146,10 +152,17 @@ impl<M: BatchModel + ?Sized> Batch<M> {
         }
     }
 
-    /// One question failed: it runs again, alone, until its attempts are spent.
-    fn fault(&mut self, ask: Ask<M::Question, M::Answer>, worked: Worked, error: ModelError) {
+    /// One question failed: it runs again, alone. Once where the model blames it and `retried`
+    /// says that this was it, until its attempts are spent where the run failed.
+    fn fault(
+        &mut self,
+        ask: Ask<M::Question, M::Answer>,
+        worked: Worked,
+        error: ModelError,
+        retried: bool,
+    ) {
         let (spent, attempts) = self.host.blame(&ask.ticket);
-        if spent || matches!(error, ModelError::Input(_)) {
+        if retried || spent || rejects(&error) {
             self.host.refuse(ask, worked, &error, attempts);
         } else {
             self.run_alone(ask);
@@ -161,7 +174,7 @@ impl<M: BatchModel + ?Sized> Batch<M> {
             self.waiting.push_front(ask);
             return;
         }
-        if let Err((batch, error)) = self.run(vec![ask]) {
+        if let Err((batch, error)) = self.run(vec![ask], true) {
             self.failed(batch, error);
         }
     }

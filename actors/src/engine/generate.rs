@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Ask, Command, Failure, Question, host::Host};
+use super::{
+    Ask, Command, Failure, Question,
+    host::{Host, rejects},
+};
 use crate::{
     delivery::Worked,
     error::ModelError,
@@ -89,6 +92,7 @@ impl Generate {
             };
             match first {
                 Ok(Command::Ask(ask)) => self.queue(ask),
+                Ok(Command::Check(outcome)) => self.host.check(Generator::self_check, outcome),
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
             }
@@ -96,6 +100,7 @@ impl Generate {
         loop {
             match mailbox.try_recv() {
                 Ok(Command::Ask(ask)) => self.queue(ask),
+                Ok(Command::Check(outcome)) => self.host.check(Generator::self_check, outcome),
                 Err(TryRecvError::Empty) => return true,
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return false,
             }
@@ -137,11 +142,14 @@ impl Generate {
                 }
             }
         }
-        for index in (0..self.running.len()).rev() {
+        let running: Vec<RequestId> = self.running.iter().rev().map(|one| one.id).collect();
+        for id in running {
+            // A cancel that failed has made suspects of all that ran: they are swept next time.
+            let Some(index) = self.running.iter().position(|one| one.id == id) else {
+                return;
+            };
             if let Some(cut) = self.host.cut(&self.running[index].ask.ticket, now) {
-                let Running {
-                    id, ask, started, ..
-                } = self.leave(index);
+                let Running { ask, started, .. } = self.leave(index);
                 ask.answer(
                     Err(Failure::Cut(cut)),
                     Worked::since(started),
@@ -224,7 +232,7 @@ impl Generate {
         let image = Arc::clone(image);
         let admitted = (self.host).call(|generator| generator.admit(id, image, prompt));
         match admitted {
-            Err(error @ ModelError::Input(_)) => {
+            Err(error) if rejects(&error) => {
                 let (_, attempts) = self.host.blame(&ask.ticket);
                 (self.host).refuse(ask, Worked::since(started), &error, attempts);
             }
@@ -292,14 +300,15 @@ impl Generate {
         ask.answer(Ok(generated), Worked::since(started), &self.host.facts);
     }
 
-    /// The model blames one request: it runs again, alone, until its attempts are spent.
+    /// The model blames one request: it runs again, once and alone.
     fn fault(&mut self, index: usize, error: &ModelError) {
+        let retried = self.alone;
         let Running {
             id, ask, started, ..
         } = self.leave(index);
         self.cancel(id);
         let (spent, attempts) = self.host.blame(&ask.ticket);
-        if spent || matches!(error, ModelError::Input(_)) {
+        if retried || spent || rejects(error) {
             (self.host).refuse(ask, Worked::since(started), error, attempts);
         } else {
             self.suspects.push_back(ask);
@@ -309,9 +318,23 @@ impl Generate {
     /// An error of the whole: every running request is a suspect, and one that ran alone is the
     /// culprit.
     fn failed(&mut self, error: &ModelError) {
+        let members = self.stop_running(error);
+        let lone = members.len() == 1;
+        for Running { ask, started, .. } in members {
+            let (spent, attempts) = self.host.blame(&ask.ticket);
+            if lone && spent && self.host.alive() {
+                (self.host).refuse(ask, Worked::since(started), error, attempts);
+            } else {
+                self.suspects.push_back(ask);
+            }
+        }
+    }
+
+    /// Takes every request off the model after an error of the whole, and builds the model again
+    /// where it is broken.
+    fn stop_running(&mut self, error: &ModelError) -> Vec<Running> {
         self.close_group();
         let members = std::mem::take(&mut self.running);
-        let lone = members.len() == 1;
         if matches!(error, ModelError::Broken(_)) {
             self.host.rebuild(error);
         } else {
@@ -324,14 +347,7 @@ impl Generate {
                 self.cancel(member.id);
             }
         }
-        for Running { ask, started, .. } in members {
-            let (spent, attempts) = self.host.blame(&ask.ticket);
-            if lone && spent && self.host.alive() {
-                (self.host).refuse(ask, Worked::since(started), error, attempts);
-            } else {
-                self.suspects.push_back(ask);
-            }
-        }
+        members
     }
 
     fn cancel(&mut self, id: RequestId) {
@@ -340,7 +356,9 @@ impl Generate {
             Ok(())
         });
         if let Err(error) = cancelled {
-            self.failed(&error);
+            // An error of the whole, but the one to blame has left: nobody else is.
+            let members = self.stop_running(&error);
+            (self.suspects).extend(members.into_iter().map(|member| member.ask));
         }
     }
 

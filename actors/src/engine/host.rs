@@ -2,19 +2,22 @@
 
 use std::{
     any::Any,
+    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use metrics::{Counter, Histogram, counter, histogram};
 
-use super::{Ask, Failure, Ticket, counters::Counters};
+use tokio::sync::oneshot;
+
+use super::{Ask, Facts, Failure, Ticket, counters::Counters};
 use crate::{
     annotation::ModelFacts,
     chain::Chain,
     delivery::{Cut, Worked},
-    error::ModelError,
+    error::{Disposition, ModelError, Reason},
     ports::Load,
     telemetry,
 };
@@ -32,6 +35,10 @@ pub(super) struct Host<M: ?Sized> {
     pub(super) tokens: Counter,
     load: Load<M>,
     read_facts: fn(&M) -> ModelFacts,
+    /// `facts` for those outside of this thread.
+    shown: Facts,
+    /// When the model was built again, within the window of the tolerance.
+    rebuilt: VecDeque<Instant>,
     /// `None` once it could not be built again: the chain has failed.
     model: Option<Box<M>>,
 }
@@ -42,10 +49,12 @@ impl<M: ?Sized> Host<M> {
         name: String,
         load: Load<M>,
         read_facts: fn(&M) -> ModelFacts,
+        shown: Facts,
         counters: Arc<Counters>,
         chain: Arc<Chain>,
     ) -> Result<Self, ModelError> {
         let (model, facts) = build(&load, read_facts)?;
+        shown.set(Arc::clone(&facts));
         Ok(Self {
             batch: histogram!(telemetry::BATCH, "engine" => name.clone()),
             tokens: counter!(telemetry::TOKENS, "engine" => name.clone()),
@@ -55,6 +64,8 @@ impl<M: ?Sized> Host<M> {
             chain,
             load,
             read_facts,
+            shown,
+            rebuilt: VecDeque::new(),
             model: Some(model),
         })
     }
@@ -78,7 +89,23 @@ impl<M: ?Sized> Host<M> {
         self.model.is_some()
     }
 
-    /// Builds the model again, with growing waits; gives the chain up where it stays broken.
+    /// Asks the model a known-good question of its own, and tells the outcome.
+    pub(super) fn check(
+        &mut self,
+        question: impl FnOnce(&mut M) -> Result<(), ModelError>,
+        outcome: oneshot::Sender<Result<(), ModelError>>,
+    ) {
+        let checked = self.call(question);
+        match &checked {
+            Ok(()) => tracing::info!(engine = self.name, "passes its self-check"),
+            Err(error) => tracing::error!(engine = self.name, "fails its self-check: {error}"),
+        }
+        // Nobody waits for it any more where the chain stops.
+        let _ = outcome.send(checked);
+    }
+
+    /// Builds the model again, with growing waits. Gives the chain up where that fails as often as
+    /// is tolerated, and where it was needed too often within the window.
     pub(super) fn rebuild(&mut self, why: &ModelError) {
         tracing::warn!(engine = self.name, "building the model again: {why}");
         if let Some(broken) = self.model.take() {
@@ -86,10 +113,23 @@ impl<M: ?Sized> Host<M> {
             let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
         }
         self.counters.rebuilds.fetch_add(1, Ordering::Relaxed);
+        let tolerance = &self.chain.config.tolerance;
+        let now = Instant::now();
+        self.rebuilt.push_back(now);
+        (self.rebuilt).retain(|&at| now.duration_since(at) <= tolerance.window);
+        if self.rebuilt.len() > tolerance.rebuilds {
+            self.chain.fail(format!(
+                "engine `{}` had to build its model again more than {} times within {:?}, the last \
+                 time after: {why}",
+                self.name, tolerance.rebuilds, tolerance.window
+            ));
+            return;
+        }
         let mut wait = FIRST_WAIT;
-        for _ in 0..self.chain.config.tolerance.restarts.max(1) {
+        for _ in 0..tolerance.restarts.max(1) {
             match build(&self.load, self.read_facts) {
                 Ok((model, facts)) => {
+                    self.shown.set(Arc::clone(&facts));
                     (self.model, self.facts) = (Some(model), facts);
                     return;
                 }
@@ -108,7 +148,8 @@ impl<M: ?Sized> Host<M> {
 
     /// Counts a failure of a record; whether it was one too many, and how many there were.
     pub(super) fn blame(&self, ticket: &Ticket) -> (bool, u32) {
-        let attempts = self.chain.attempts().add(&ticket.record, ticket.stage);
+        let (id, epoch) = (&ticket.record, ticket.epoch);
+        let attempts = self.chain.ledger.blame(id, epoch, ticket.stage);
         tracing::info!(
             source = %ticket.record,
             trace_id = %ticket.trace.id(),
@@ -137,12 +178,22 @@ impl<M: ?Sized> Host<M> {
         error: &ModelError,
         attempts: u32,
     ) {
+        let reason = match error.disposition() {
+            Disposition::Reject(reason) | Disposition::Retry(reason, _) => reason,
+            Disposition::Fail => Reason::ModelFailed,
+        };
         let failure = Failure::Model {
+            reason,
             detail: error.to_string(),
             attempts,
         };
         ask.answer(Err(failure), worked, &self.facts);
     }
+}
+
+/// Whether the request itself is at fault: nothing is gained by trying again.
+pub(super) fn rejects(error: &ModelError) -> bool {
+    matches!(error.disposition(), Disposition::Reject(_))
 }
 
 fn build<M: ?Sized>(

@@ -75,6 +75,10 @@ impl Generator for OneByOne {
         self.running = None;
     }
 
+    fn self_check(&mut self) -> Result<(), ModelError> {
+        Ok(())
+    }
+
     fn facts(&self) -> ModelFacts {
         ModelFacts {
             model: String::from("one by one"),
@@ -129,39 +133,8 @@ fn bench() -> Bench {
 
 impl Bench {
     fn ask(&self, number: u64, stage: Stage, time: Duration) {
-        let record = RecordId {
-            topic: Arc::from("images"),
-            partition: 0,
-            offset: number as i64,
-        };
-        let Admission::New(epoch) = self.chain.ledger.admit(&record) else {
-            panic!("{record} is not new");
-        };
-        let answers = self.answer.clone();
-        let pixels = Bytes::copy_from_slice(&(number as u32).to_le_bytes()[..3]);
-        self.engine.ask(Ask {
-            question: Question {
-                image: Image::new(1, 1, pixels, (1, 1)),
-                prompt: Prompt {
-                    text: Arc::from("?"),
-                    max_tokens: 1,
-                    seed: 0,
-                },
-            },
-            ticket: Ticket {
-                stage,
-                record,
-                epoch,
-                deadline: Instant::now() + time,
-                trace: Trace {
-                    root: Context::new(),
-                    recording: false,
-                },
-            },
-            reply: Box::new(move |answer| {
-                let _ = answers.send((number, answer.result.is_ok()));
-            }),
-        });
+        let (chain, engine) = (&self.chain, &self.engine);
+        ask(chain, engine, (number, 0), stage, time, self.answer.clone());
     }
 
     fn answers(self, count: usize) -> (Vec<(u64, bool)>, Vec<u64>) {
@@ -172,6 +145,53 @@ impl Bench {
             .collect();
         let order = self.order.lock().expect("not poisoned").clone();
         (answers, order)
+    }
+}
+
+/// A question about picture `number`, offset `number` of its partition.
+fn ask(
+    chain: &Chain,
+    engine: &GenerateEngine,
+    (number, partition): (u64, i32),
+    stage: Stage,
+    time: Duration,
+    answers: mpsc::Sender<(u64, bool)>,
+) {
+    let record = record(number, partition);
+    let Admission::New(epoch) = chain.ledger.admit(&record) else {
+        panic!("{record} is not new");
+    };
+    let pixels = Bytes::copy_from_slice(&(number as u32).to_le_bytes()[..3]);
+    engine.ask(Ask {
+        question: Question {
+            image: Image::new(1, 1, pixels, (1, 1)),
+            prompt: Prompt {
+                text: Arc::from("?"),
+                max_tokens: 1,
+                seed: 0,
+            },
+        },
+        ticket: Ticket {
+            stage,
+            record,
+            epoch,
+            deadline: Instant::now() + time,
+            trace: Trace {
+                root: Context::new(),
+                recording: false,
+            },
+        },
+        reply: Box::new(move |answer| {
+            let _ = answers.send((number, answer.result.is_ok()));
+        }),
+    });
+}
+
+fn record(number: u64, partition: i32) -> RecordId {
+    RecordId {
+        topic: Arc::from("images"),
+        partition,
+        offset: number as i64,
     }
 }
 
@@ -224,4 +244,102 @@ fn an_engine_that_stops_gives_back_what_it_holds() {
     let (answers, order) = bench.answers(1);
     assert_eq!(answers, [(0, false)]);
     assert!(order.is_empty());
+}
+
+/// Holds its first requests for ever and panics when one is cancelled; once it is built again it
+/// answers at once.
+struct Clinging {
+    builds: usize,
+    running: Vec<crate::ports::RequestId>,
+    admitted: mpsc::Sender<u64>,
+}
+
+impl Generator for Clinging {
+    fn free_slots(&self) -> usize {
+        4 - self.running.len()
+    }
+
+    fn admit(
+        &mut self,
+        request: crate::ports::RequestId,
+        image: Arc<Image>,
+        _: &Prompt,
+    ) -> Result<(), ModelError> {
+        self.running.push(request);
+        let _ = self.admitted.send(number_of(&image));
+        Ok(())
+    }
+
+    fn step(
+        &mut self,
+    ) -> Result<Vec<(crate::ports::RequestId, Result<Generated, ModelError>)>, ModelError> {
+        std::thread::yield_now();
+        if self.builds == 1 {
+            return Ok(Vec::new());
+        }
+        let generated = || Generated {
+            text: String::new(),
+            tokens: 1,
+            finish: crate::annotation::Finish::Stop,
+        };
+        Ok((self.running.drain(..).map(|id| (id, Ok(generated())))).collect())
+    }
+
+    fn cancel(&mut self, _: crate::ports::RequestId) {
+        panic!("a bug in the model");
+    }
+
+    fn self_check(&mut self) -> Result<(), ModelError> {
+        Ok(())
+    }
+
+    fn facts(&self) -> ModelFacts {
+        ModelFacts {
+            model: String::from("clinging"),
+            revision: self.builds.to_string(),
+            prompt: None,
+        }
+    }
+}
+
+#[test]
+fn a_model_that_panics_when_it_is_told_to_stop_harms_nobody_else() {
+    let ledger = Arc::new(Ledger::new());
+    for partition in 0..2 {
+        ledger.assign(&Arc::from("images"), partition, Some(0), None);
+    }
+    let chain = Arc::new(Chain::new(ChainConfig::default(), ledger));
+    let (admitted, admissions) = mpsc::channel();
+    let builds = Mutex::new(0);
+    let load: Load<dyn Generator> = Arc::new(move || {
+        let mut builds = builds.lock().expect("not poisoned");
+        *builds += 1;
+        Ok(Box::new(Clinging {
+            builds: *builds,
+            running: Vec::new(),
+            admitted: admitted.clone(),
+        }))
+    });
+    let (engine, _) = Engine::of_generator("bench", load, &chain);
+    let (answer, answers) = mpsc::channel();
+    // Three of one partition and one of another, all running.
+    for one in [(0, 0), (1, 0), (2, 1), (3, 0)] {
+        ask(&chain, &engine, one, Stage::Caption, LONG, answer.clone());
+    }
+    let patience = Duration::from_secs(60);
+    for _ in 0..4 {
+        admissions.recv_timeout(patience).expect("admitted");
+    }
+    chain.ledger.revoke("images", 0);
+    let mut all: Vec<_> = (0..4)
+        .map(|_| answers.recv_timeout(patience).expect("an answer"))
+        .collect();
+    all.sort_unstable();
+    assert_eq!(all, [(0, false), (1, false), (2, true), (3, false)]);
+    let stats = engine.stats();
+    assert_eq!((stats.rebuilds, stats.model.revision.as_str()), (1, "2"));
+    let failed = chain.ledger.attempts(&record(2, 1), Stage::Caption);
+    assert_eq!(failed, 0, "nobody is to blame");
+    assert!(!chain.has_failed());
+    engine.stop();
 }

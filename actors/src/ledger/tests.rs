@@ -338,3 +338,37 @@ proptest! {
         prop_assert_eq!(position(&ledger).offset, offset);
     }
 }
+
+#[test]
+fn failed_attempts_outlive_a_rewind_and_end_with_the_record_or_with_the_partitions_term() {
+    let ledger = Ledger::new();
+    ledger.assign(&topic(), 0, Some(0), None);
+    let attempts = |offset| ledger.attempts(&id(offset), Stage::Caption);
+    let epoch = admit(&ledger, 0);
+    admit(&ledger, 1);
+    assert_eq!(ledger.blame(&id(0), epoch, Stage::Caption), 1);
+    assert_eq!(ledger.blame(&id(0), epoch, Stage::Caption), 2);
+    assert_eq!(ledger.blame(&id(0), epoch, Stage::Ground), 1);
+    assert_eq!(ledger.blame(&id(1), epoch, Stage::Caption), 1);
+    ledger.rewind();
+    assert_eq!((attempts(0), attempts(1)), (2, 1), "a restart resets none");
+    let again = admit(&ledger, 0);
+    ledger.blame(&id(0), epoch, Stage::Caption);
+    assert_eq!(attempts(0), 2, "what an older epoch says does not count");
+    assert_eq!(ledger.blame(&id(0), again, Stage::Caption), 3);
+    ledger.settle(&id(0), again, Outcome::Published);
+    assert_eq!((attempts(0), attempts(1)), (0, 1));
+    // 1 was deleted before it could come again.
+    admit(&ledger, 2);
+    ledger.settle(&id(2), again, Outcome::Published);
+    assert_eq!(attempts(1), 0);
+    ledger.blame(&id(3), again, Stage::Caption);
+    ledger.revoke("images", 0);
+    assert_eq!(attempts(3), 0);
+    ledger.assign(&topic(), 0, Some(3), None);
+    assert_eq!(attempts(3), 0, "a new term begins with none");
+    assert!(
+        !format!("{ledger:?}").contains("Caption"),
+        "nothing is kept"
+    );
+}

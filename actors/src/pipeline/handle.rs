@@ -35,7 +35,7 @@ pub struct PipelineHandle {
 struct Shared {
     chain: Arc<Chain>,
     intake: Intake,
-    engines: Vec<Box<dyn AnyEngine>>,
+    engines: Arc<[Box<dyn AnyEngine>]>,
     source: Arc<Mutex<Option<Arc<dyn Source>>>>,
     supervisor: ActorRef<Abandoned>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
@@ -46,7 +46,7 @@ impl PipelineHandle {
         chain: Arc<Chain>,
         parts: Arc<Parts>,
         intake: Intake,
-        engines: Vec<Box<dyn AnyEngine>>,
+        engines: Arc<[Box<dyn AnyEngine>]>,
         source: Option<Arc<dyn Source>>,
     ) -> Result<Self, SpawnErr> {
         let source = Arc::new(Mutex::new(source));
@@ -172,10 +172,10 @@ impl PipelineHandle {
         self.shared.chain.ledger.rewind();
         // It is gone already where it was stopped before.
         drop(self.shared.supervisor.stop_and_wait(None, None).await);
-        for engine in &self.shared.engines {
+        for engine in self.shared.engines.iter() {
             engine.stop();
         }
-        for engine in &self.shared.engines {
+        for engine in self.shared.engines.iter() {
             // An error is a thread that ended with its sender.
             let _ = engine.ended().wait_for(|ended| *ended).await;
         }

@@ -116,7 +116,7 @@ impl Supervisor {
         let chain = Arc::clone(&self.chain);
         let entry: Entry = Box::new(move |record, epoch, permit| {
             let value = record.value.clone();
-            let failed = chain.attempts().of(&record.id, Stage::Intake);
+            let failed = chain.ledger.attempts(&record.id, Stage::Intake);
             let delivery = Delivery::new(record, epoch, permit, Arc::clone(&chain));
             let rejected = |id, reason, detail: String, attempts| Rejected {
                 id,

@@ -12,6 +12,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::take_up;
 use crate::{
+    breaker::Breaker,
     chain::Chain,
     delivery::Delivery,
     engine::panicked,
@@ -34,6 +35,7 @@ pub(crate) struct Publish(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) publisher: Arc<dyn Publisher>,
     pub(crate) chain: Arc<Chain>,
+    pub(crate) breaker: Arc<Breaker>,
 }
 
 /// Why a write did not happen.
@@ -76,7 +78,7 @@ impl Actor for Publish {
 
 impl Inner {
     async fn caption(&self, envelope: Envelope<Finished>) {
-        self.chain.model_worked();
+        self.breaker.worked();
         let Envelope { delivery, body } = envelope;
         let id = body.draft.request.id.clone();
         let context = self.send_span(&delivery, Destination::Captions, Some(&id));
@@ -99,7 +101,8 @@ impl Inner {
 
     async fn dead_letter(&self, envelope: Envelope<Rejected>) {
         let Envelope { delivery, body } = envelope;
-        if body.reason == Reason::ModelFailed && !self.chain.model_failed(&body.detail) {
+        if body.reason == Reason::ModelFailed && !self.breaker.failed(&delivery, &body.detail).await
+        {
             delivery.let_go();
             return;
         }

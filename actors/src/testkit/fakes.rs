@@ -74,6 +74,8 @@ pub enum Answering<A> {
     With(A),
     /// Refuses the input.
     Refuses,
+    /// Fails on this question.
+    Fails,
     /// Fails the whole run.
     FailsTheRun,
     /// Panics.
@@ -104,7 +106,8 @@ impl Default for Seen {
 }
 
 impl Seen {
-    pub(super) fn add(&self) {
+    /// Sees once more.
+    pub fn add(&self) {
         self.0.send_modify(|count| *count += 1);
     }
 
@@ -231,6 +234,9 @@ pub(super) struct FakeGenerator {
     pub(super) script: Script<(u64, Prompt), Generating>,
     pub(super) seen: Seen,
     pub(super) running: Vec<(RequestId, Generating, u32)>,
+    pub(super) check: Script<(), Result<(), ModelError>>,
+    /// How often it was built, this time included.
+    pub(super) build: usize,
 }
 
 impl Generator for FakeGenerator {
@@ -294,8 +300,15 @@ impl Generator for FakeGenerator {
         self.running.retain(|(id, ..)| *id != request);
     }
 
+    fn self_check(&mut self) -> Result<(), ModelError> {
+        (self.check)(())
+    }
+
     fn facts(&self) -> ModelFacts {
-        facts(&self.name)
+        let mut facts = facts(&self.name);
+        facts.revision.truncate(10);
+        facts.revision += &format!("{:02x}", self.build);
+        facts
     }
 }
 
@@ -303,6 +316,7 @@ pub(super) struct FakeBatch<Q, A> {
     pub(super) name: &'static str,
     pub(super) number: fn(&Q) -> u64,
     pub(super) script: Script<u64, Answering<A>>,
+    pub(super) check: Script<(), Result<(), ModelError>>,
 }
 
 impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> BatchModel for FakeBatch<Q, A> {
@@ -318,10 +332,15 @@ impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> BatchModel for FakeBat
             .map(|question| match (self.script)((self.number)(question)) {
                 Answering::With(answer) => Ok(Ok(answer)),
                 Answering::Refuses => Ok(Err(ModelError::Input(String::from("no such picture")))),
+                Answering::Fails => Ok(Err(ModelError::Run(String::from("bad row")))),
                 Answering::FailsTheRun => Err(ModelError::Run(String::from("NaN"))),
                 Answering::Panics => panic!("the model has a bug"),
             })
             .collect()
+    }
+
+    fn self_check(&mut self) -> Result<(), ModelError> {
+        (self.check)(())
     }
 
     fn facts(&self) -> ModelFacts {

@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,6 +17,7 @@ use super::fakes::{
 use crate::{
     annotation::{EnrichedCaption, Quad, Relation, SpatialRelation, TextLine},
     config::ChainConfig,
+    error::ModelError,
     image::Image,
     ledger::Ledger,
     list::ListSource,
@@ -44,7 +48,11 @@ pub struct World {
     pub read_text: Script<u64, Answering<Vec<TextLine>>>,
     pub publish: Script<Outgoing, Publishing>,
     /// Called on every build of the generator; an error keeps it from being built.
-    pub load: Script<(), Result<(), crate::error::ModelError>>,
+    pub load: Script<(), Result<(), ModelError>>,
+    /// What the generator answers to its own question.
+    pub check: Script<(), Result<(), ModelError>>,
+    /// What the text reader answers to its own question.
+    pub check_reader: Script<(), Result<(), ModelError>>,
     /// What the source is told to hold.
     pub topic: &'static str,
 }
@@ -68,6 +76,8 @@ impl Default for World {
             read_text: Arc::new(|number| Answering::With(vec![line(number)])),
             publish: Arc::new(|_| Publishing::Confirms),
             load: Arc::new(|()| Ok(())),
+            check: Arc::new(|()| Ok(())),
+            check_reader: Arc::new(|()| Ok(())),
             topic: "images",
         }
     }
@@ -97,11 +107,14 @@ impl World {
         let publisher = Arc::new(FakePublisher::new(Arc::clone(&ledger), self.publish));
         let (fetched, admitted) = (Seen::default(), Seen::default());
         let generator: Load<dyn Generator> = {
-            let (script, seen, load, slots) =
-                (self.generate, admitted.clone(), self.load, self.slots);
+            let (script, seen, load, check) =
+                (self.generate, admitted.clone(), self.load, self.check);
+            let (slots, builds) = (self.slots, AtomicUsize::new(0));
             Arc::new(move || {
                 load(())?;
                 Ok(Box::new(FakeGenerator {
+                    check: Arc::clone(&check),
+                    build: builds.fetch_add(1, Ordering::Relaxed) + 1,
                     name: String::from("fake"),
                     slots,
                     script: Arc::clone(&script),
@@ -110,12 +123,13 @@ impl World {
                 }))
             })
         };
-        let (relate, read_text) = (self.relate, self.read_text);
+        let (relate, read_text, check_reader) = (self.relate, self.read_text, self.check_reader);
         let relater: Load<Relater> = Arc::new(move || {
             Ok(Box::new(FakeBatch {
                 name: "geometry",
                 number: |located: &Located| number_of(&located.image),
                 script: Arc::clone(&relate),
+                check: Arc::new(|()| Ok(())),
             }))
         });
         let text_reader: Load<TextReader> = Arc::new(move || {
@@ -123,6 +137,7 @@ impl World {
                 name: "reader",
                 number: |image: &Arc<Image>| number_of(image),
                 script: Arc::clone(&read_text),
+                check: Arc::clone(&check_reader),
             }))
         });
         let ports = Ports {

@@ -7,12 +7,13 @@ use vila2_actors::{image::Image, ports::Prompt};
 
 use super::settings;
 use crate::{
+    app::model_prompts,
     cli::{Failure, output, progress},
     config::Config,
     models::{
         LoadError, ModelSettings,
         describe::is_pp_ocr,
-        load_generator,
+        open_generator,
         ppocr::{self, ReaderSettings},
         trial,
     },
@@ -86,11 +87,20 @@ fn generator(
     pictures: &[Arc<Image>],
 ) -> Result<(String, Value), String> {
     let started = Instant::now();
-    let load = load_generator(settings).map_err(|error| match error {
+    let folder = open_generator(settings).map_err(|error| match error {
         LoadError::Folder { error, .. } => error.to_string(),
         other => other.to_string(),
     })?;
-    let mut model = load().map_err(|error| error.to_string())?;
+    let faults: Vec<String> = model_prompts(config, &settings.name)
+        .filter_map(|(key, prompt, max_tokens)| {
+            let problem = folder.try_prompt(prompt, max_tokens).err()?;
+            Some(format!("{key}: {prompt:?}: {problem}"))
+        })
+        .collect();
+    if !faults.is_empty() {
+        return Err(faults.join("; "));
+    }
+    let mut model = folder.load()().map_err(|error| error.to_string())?;
     let loaded = started.elapsed();
     let caption = &config.stages.caption;
     let prompt = Prompt {

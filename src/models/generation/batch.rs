@@ -53,6 +53,9 @@ pub struct Ended {
     pub finish: Finish,
 }
 
+/// How a request ended: with an answer, or with what went wrong in its row alone.
+pub type Outcome = Result<Ended, (RequestId, ModelError)>;
+
 /// Figures of a batch, for tests and benchmarks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Figures {
@@ -78,7 +81,7 @@ pub struct Batch {
     rows: Vec<Row>,
     cache: Option<Cache>,
     waiting: Vec<Prepared>,
-    ended: Vec<Ended>,
+    ended: Vec<Outcome>,
     waste: Waste,
     figures: Figures,
 }
@@ -99,6 +102,12 @@ impl Batch {
             waste: Waste::default(),
             figures: Figures::default(),
         }
+    }
+
+    /// The most positions the model knows.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        self.longest
     }
 
     /// Requests that are running or waiting.
@@ -130,13 +139,16 @@ impl Batch {
     pub fn admit(&mut self, prepared: Prepared) -> Result<(), ModelError> {
         if prepared.prompt.len() >= self.longest {
             return Err(ModelError::Input(format!(
-                "a prompt of {} tokens; the model knows {} positions",
+                "the question is {} tokens, picture included, and the model has {} positions for \
+                 question and answer together: shorten the prompt",
                 prepared.prompt.len(),
                 self.longest
             )));
         }
         if prepared.max_tokens == 0 {
-            return Err(ModelError::Input("max_tokens is 0".to_owned()));
+            return Err(ModelError::Input(
+                "max_tokens is 0, and a caption has at least one token: ask for more".to_owned(),
+            ));
         }
         self.waiting.push(prepared);
         Ok(())
@@ -153,12 +165,13 @@ impl Batch {
     }
 
     /// Prefills what waits, lets it join, and generates one token for every running row. Returns
-    /// the requests that ended.
+    /// the requests that ended. A row whose logits are no numbers ends with [`ModelError::Run`], and
+    /// its neighbours go on.
     ///
     /// # Errors
     /// [`ModelError::Run`]; the step does not count, and the batch is to be emptied by
     /// [`Batch::cancel`].
-    pub fn step(&mut self) -> Result<Vec<Ended>, ModelError> {
+    pub fn step(&mut self) -> Result<Vec<Outcome>, ModelError> {
         self.ended.clear();
         self.prefill()?;
         self.compact()?;
@@ -201,7 +214,7 @@ impl Batch {
         let prompts: Vec<&[f32]> = group.iter().map(|p| p.embeds.as_slice()).collect();
         let feed = padded(&prompts, self.decoder.hidden());
         let empty = self.decoder.empty_cache(group.len())?;
-        let mut first = vec![0; group.len()];
+        let mut first = vec![None; group.len()];
         let rules = &self.rules;
         let cache = self.decoder.run(feed, &empty, |at, logits| {
             first[at] = choose(logits, &group[at].prompt, rules);
@@ -215,13 +228,17 @@ impl Batch {
                 ids: prepared.prompt,
                 max_tokens: prepared.max_tokens,
             };
+            let Some(token) = token else {
+                self.ended.push(Err((prepared.request, no_numbers(0))));
+                continue;
+            };
             match row.push(token, &self.rules, self.longest) {
                 None => rows.push((at, row)),
-                Some(finish) => self.ended.push(Ended {
+                Some(finish) => self.ended.push(Ok(Ended {
                     request: prepared.request,
                     tokens: row.ids.split_off(row.prompt),
                     finish,
-                }),
+                })),
             }
         }
         Ok((cache, rows))
@@ -276,14 +293,18 @@ impl Batch {
             let Some(request) = row.request else {
                 return;
             };
-            let token = choose(logits, &row.ids, rules);
+            let Some(token) = choose(logits, &row.ids, rules) else {
+                row.request = None;
+                ended.push(Err((request, no_numbers(row.ids.len() - row.prompt))));
+                return;
+            };
             if let Some(finish) = row.push(token, rules, most) {
                 row.request = None;
-                ended.push(Ended {
+                ended.push(Ok(Ended {
                     request,
                     tokens: row.ids[row.prompt..].to_vec(),
                     finish,
-                });
+                }));
             }
         })?;
         self.cache = Some(grown);
@@ -296,16 +317,26 @@ impl Batch {
     }
 }
 
-/// The greedy choice under the rules.
-fn choose(logits: &[f32], before: &[u32], rules: &Rules) -> u32 {
+/// The greedy choice under the rules; `None` where the logits are no numbers.
+fn choose(logits: &[f32], before: &[u32], rules: &Rules) -> Option<u32> {
+    let best = argmax(logits)?;
     let token = if rules.plain() {
-        argmax(logits)
+        best
     } else {
         let mut logits = logits.to_vec();
         penalise(&mut logits, before, rules);
-        argmax(&logits)
+        // Rules that forbid every token leave the choice as it was.
+        argmax(&logits).unwrap_or(best)
     };
-    token as u32
+    Some(token as u32)
+}
+
+/// A row that cannot go on after so many tokens of its answer.
+fn no_numbers(tokens: usize) -> ModelError {
+    ModelError::Run(format!(
+        "the decoder gave logits that are no numbers (NaN or infinite) after {tokens} tokens of \
+         the answer"
+    ))
 }
 
 /// The feed of a first run: prompts of unlike length, padded on the left with zeros.

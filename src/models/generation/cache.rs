@@ -175,7 +175,7 @@ fn copy_row(
     }
 }
 
-fn copy_row_of<T: PrimitiveTensorElementType + Copy>(
+fn copy_row_of<T: PrimitiveTensorElementType + Copy + Default>(
     target: &mut DynValue,
     slot: usize,
     source: &DynValue,
@@ -203,6 +203,9 @@ fn copy_row_of<T: PrimitiveTensorElementType + Copy>(
         let end = (row.row * heads + head + 1) * source_length * dim;
         let to_end = (slot * heads + head + 1) * target_length * dim;
         let count = row.length * dim;
+        // A masked position still takes part as zero times its value, and NaN times zero is NaN:
+        // nothing of the row that was here before may stay.
+        to[to_end - target_length * dim..to_end - count].fill(T::default());
         to[to_end - count..to_end].copy_from_slice(&from[end - count..end]);
     }
     Ok(())
@@ -260,6 +263,20 @@ mod tests {
         };
         long.put(0, row).expect("fits");
         assert_eq!(numbers(&long), [0.0, 10.0, 11.0, 10.0, 11.0, 12.0]);
+    }
+
+    #[test]
+    fn nothing_of_the_row_before_stays_left_of_a_shorter_one() {
+        let (mut long, short) = (cache(3), cache(2));
+        let (_, data) = long.values[0].try_extract_tensor_mut().expect("f32");
+        data.fill(f32::NAN);
+        let row = RowOf {
+            cache: &short,
+            row: 1,
+            length: 1,
+        };
+        long.put(1, row).expect("fits");
+        assert_eq!(numbers(&long)[3..], [0.0, 0.0, 11.0]);
     }
 
     #[test]

@@ -1,6 +1,8 @@
-//! The self-check of a decoder: a batch of two must equal two batches of one.
+//! The self-check of a decoder: a batch of two must equal two batches of one, and a question must
+//! have an answer.
 //!
-//! It tells a graph that pads on the other side, or forgets the mask, before it writes nonsense.
+//! It tells a graph that pads on the other side, forgets the mask, or computes no numbers, before
+//! it writes nonsense.
 
 use vila2_actors::error::ModelError;
 
@@ -9,10 +11,44 @@ use super::{
     batch::padded,
     cache::{Cache, Element, RowOf},
     decoder::Feed,
+    logits::argmax,
+    rules::Rules,
 };
 
 /// Lengths of the two rows.
 const LENGTHS: [usize; 2] = [3, 7];
+
+/// Tokens of the answer to the question.
+const TOKENS: usize = 4;
+
+/// Asks a question, f32 `[length, hidden]`, and takes the first few tokens of its answer.
+///
+/// # Errors
+/// [`ModelError::Broken`] where one of them cannot be chosen.
+pub fn answers(
+    decoder: &mut Decoder,
+    embedder: &mut Embedder,
+    question: &[f32],
+    rules: &Rules,
+) -> Result<(), ModelError> {
+    let hidden = decoder.hidden();
+    let asked = question.len() / hidden;
+    let (mut logits, mut cache) = prefill(decoder, &[question], hidden)?;
+    for number in 0..TOKENS {
+        let Some(token) = argmax(&logits) else {
+            return Err(ModelError::Broken(format!(
+                "the decoder gives logits that are no numbers (NaN or infinite) for a question \
+                 about a plain picture, after {number} tokens of the answer: its weights, or its \
+                 graph, are broken"
+            )));
+        };
+        if rules.stop_tokens.contains(&(token as u32)) {
+            break;
+        }
+        (logits, cache) = step(decoder, embedder, &cache, &[asked + number], token as u32)?;
+    }
+    Ok(())
+}
 
 /// Runs two rows of unlike length alone and together, one prefill and one step each.
 ///
@@ -64,18 +100,21 @@ pub fn check(
         ("a step of two joined rows", third, [&alone[1], &alone[3]]),
     ] {
         for (row, single) in logits.chunks(vocabulary).zip(single) {
-            let scale = single.iter().fold(1.0f32, |most, v| most.max(v.abs()));
-            let worst = row
-                .iter()
-                .zip(single)
-                .map(|(a, b)| (a - b).abs())
-                .fold(0.0f32, f32::max);
-            if row.iter().chain(single).any(|logit| !logit.is_finite()) {
+            if argmax(row).is_none() || argmax(single).is_none() {
                 return Err(ModelError::Broken(format!(
                     "the decoder gives logits that are no numbers for {what}: its weights, or its \
                      graph, are broken"
                 )));
             }
+            // A token that the graph forbids is so in both: minus infinity from itself is no
+            // number, and no difference.
+            let numbers = single.iter().filter(|logit| logit.is_finite());
+            let scale = numbers.fold(1.0f32, |most, v| most.max(v.abs()));
+            let worst = row
+                .iter()
+                .zip(single)
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0f32, f32::max);
             if worst > tolerance * scale {
                 return Err(ModelError::Broken(format!(
                     "the decoder gives other logits for {what} padded on the left than for each \

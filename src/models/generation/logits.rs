@@ -5,15 +5,19 @@ use super::rules::Rules;
 /// Lanes that are compared at once; the loop over them compiles to vector instructions.
 const LANES: usize = 16;
 
-/// The index of the largest value, the first of equals. NaN is never chosen while anything else is
-/// there.
+/// The index of the largest value, the first of equals. `None` where the row says nothing: a NaN
+/// or a positive infinity is in it, or no number at all. Negative infinity forbids a token, and
+/// graphs may do that.
 #[must_use]
-pub fn argmax(row: &[f32]) -> usize {
+pub fn argmax(row: &[f32]) -> Option<usize> {
     let mut lanes = [f32::NEG_INFINITY; LANES];
+    // Beside the comparison, so that the scan costs no second pass over the row.
+    let mut sound = [true; LANES];
     let (blocks, tail) = row.as_chunks::<LANES>();
     for block in blocks {
-        for (lane, value) in lanes.iter_mut().zip(block) {
+        for ((lane, sound), value) in lanes.iter_mut().zip(&mut sound).zip(block) {
             *lane = if *value > *lane { *value } else { *lane };
+            *sound &= *value < f32::INFINITY;
         }
     }
     let mut largest = f32::NEG_INFINITY;
@@ -22,7 +26,12 @@ pub fn argmax(row: &[f32]) -> usize {
             largest = *value;
         }
     }
-    row.iter().position(|v| *v == largest).unwrap_or(0)
+    let sound = sound.iter().all(|sound| *sound) && tail.iter().all(|v| *v < f32::INFINITY);
+    if sound && largest > f32::NEG_INFINITY {
+        row.iter().position(|v| *v == largest)
+    } else {
+        None
+    }
 }
 
 /// Applies the penalties of `rules` to `row`, given everything before it: prompt and answer.
@@ -70,7 +79,18 @@ mod tests {
         fn argmax_is_the_first_of_the_largest(row in prop::collection::vec(-4i32..4, 1..100)) {
             let row: Vec<f32> = row.into_iter().map(|v| v as f32).collect();
             let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            prop_assert_eq!(Some(argmax(&row)), row.iter().position(|v| *v == largest));
+            prop_assert_eq!(argmax(&row), row.iter().position(|v| *v == largest));
+        }
+
+        #[test]
+        fn a_row_with_a_value_that_is_no_number_chooses_nothing(
+            mut row in prop::collection::vec(-4f32..4.0, 1..100),
+            at in any::<prop::sample::Index>(),
+            wrong in prop::sample::select(vec![f32::NAN, -f32::NAN, f32::INFINITY]),
+        ) {
+            let at = at.index(row.len());
+            row[at] = wrong;
+            prop_assert_eq!(argmax(&row), None);
         }
     }
 
@@ -84,8 +104,10 @@ mod tests {
     }
 
     #[test]
-    fn not_a_number_is_not_chosen() {
-        assert_eq!(argmax(&[f32::NAN, 1.0, f32::NAN]), 1);
+    fn forbidden_tokens_are_not_chosen_and_a_row_of_nothing_else_chooses_nothing() {
+        assert_eq!(argmax(&[f32::NEG_INFINITY, 1.0]), Some(1));
+        assert_eq!(argmax(&[f32::NEG_INFINITY; 40]), None);
+        assert_eq!(argmax(&[]), None);
     }
 
     #[test]

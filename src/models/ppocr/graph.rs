@@ -6,13 +6,15 @@ use ort::{session::Session, value::TensorRef};
 use vila2_actors::error::ModelError;
 
 use super::{ReaderSettings, bitmap::Bitmap};
-use crate::models::{SessionSettings, open_session};
+use crate::models::{SessionSettings, generation::finite, open_session};
 
 /// A session with a single `f32[N, 3, H, W]` input and a single `f32` output.
 #[derive(Debug)]
 pub(super) struct Graph {
     session: Session,
     input: String,
+    /// Of its file, for errors.
+    name: String,
 }
 
 /// What a graph answered.
@@ -38,6 +40,7 @@ impl Graph {
         match (session.inputs(), session.outputs().len()) {
             ([input], 1) => Ok(Self {
                 input: input.name().to_owned(),
+                name: (file.file_name().unwrap_or_default().to_string_lossy()).into_owned(),
                 session,
             }),
             (inputs, outputs) => Err(ModelError::Broken(format!(
@@ -66,6 +69,12 @@ impl Graph {
             .run(ort::inputs![self.input.as_str() => tensor])
             .map_err(failed)?;
         let (shape, values) = outputs[0].try_extract_tensor::<f32>().map_err(failed)?;
+        if !finite(values) {
+            return Err(ModelError::Run(format!(
+                "{} gave probabilities that are no numbers (NaN or infinite)",
+                self.name
+            )));
+        }
         Ok(Answer {
             shape: shape.iter().map(|&side| side as usize).collect(),
             values: values.to_vec(),

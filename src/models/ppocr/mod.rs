@@ -111,15 +111,15 @@ pub struct PpOcr {
 }
 
 impl PpOcr {
-    /// Opens the three graphs.
+    /// Opens the three graphs and reads a drawn line with them.
     ///
     /// # Errors
-    /// [`ModelError::Broken`] where a graph is missing or cannot be opened.
+    /// [`ModelError::Broken`] where a graph is missing, cannot be opened or cannot read.
     pub fn open(settings: &ReaderSettings) -> Result<Self, ModelError> {
         let files =
             Files::of(&settings.folder).map_err(|faults| ModelError::Broken(faults.join("; ")))?;
         let recognize = Graph::open(&files.recognize, settings)?;
-        Ok(Self {
+        let mut reader = Self {
             detect: Graph::open(&files.detect, settings)?,
             orient: Graph::open(&files.orient, settings)?,
             alphabet: Alphabet::of(&recognize)?,
@@ -129,7 +129,9 @@ impl PpOcr {
                 revision: files.revision()?,
                 prompt: None,
             },
-        })
+        };
+        (reader.self_check()).map_err(|error| ModelError::Broken(error.to_string()))?;
+        Ok(reader)
     }
 
     /// Reads one picture: lines from top to bottom, ids `t0`, `t1`, …, quads in pixels of the
@@ -139,7 +141,9 @@ impl PpOcr {
     /// [`ModelError::Run`] where a graph fails, [`ModelError::Broken`] where it answers nonsense.
     pub fn read(&mut self, image: &Image) -> Result<Vec<TextLine>, ModelError> {
         if image.width == 0 || image.height == 0 {
-            return Err(ModelError::Input("a picture without pixels".to_owned()));
+            return Err(ModelError::Input(
+                "the picture has no pixels: send one that has".to_owned(),
+            ));
         }
         let (picture, margin) = prepared(Bitmap::of(image));
         let frame = Frame::new(image, &picture, margin);
@@ -191,9 +195,37 @@ impl BatchModel for PpOcr {
         Ok(batch.iter().map(|image| self.read(image)).collect())
     }
 
+    /// Through all three graphs, whatever the first one finds.
+    fn self_check(&mut self) -> Result<(), ModelError> {
+        let picture = Bitmap::of(&drawn());
+        detect(&mut self.detect, &picture)?;
+        upside_down(&mut self.orient, std::slice::from_ref(&picture))?;
+        recognize(&mut self.recognize, &self.alphabet, &[picture])?;
+        Ok(())
+    }
+
     fn facts(&self) -> ModelFacts {
         self.facts.clone()
     }
+}
+
+/// The picture of the self-check: `HI` in dark strokes on light ground.
+fn drawn() -> Arc<Image> {
+    const SIDE: u32 = 64;
+    let stroke = |x: u32, y: u32| {
+        let upright = matches!(x, 8..=13 | 26..=31 | 46..=51) && (16..48).contains(&y);
+        upright || ((8..32).contains(&x) && (29..35).contains(&y))
+    };
+    let pixels: Vec<u8> = (0..SIDE * SIDE)
+        .flat_map(|at| {
+            [if stroke(at % SIDE, at / SIDE) {
+                30
+            } else {
+                230
+            }; 3]
+        })
+        .collect();
+    Image::new(SIDE, SIDE, pixels.into(), (SIDE, SIDE))
 }
 
 /// The quad with another of its corners as the first.

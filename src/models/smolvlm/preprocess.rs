@@ -169,6 +169,19 @@ impl Preprocess {
         Tiles { pixels: out, count }
     }
 
+    /// A picture as one tile, however many its size would make.
+    #[must_use]
+    pub fn whole(&self, image: &Image) -> Tiles {
+        let (size, side) = ((image.width as usize, image.height as usize), self.tile);
+        let pixels = resample(&image.pixels, size, (side, side), self.filter);
+        let mut tile = vec![0.0; 3 * side * side];
+        self.cut(&pixels, side, (0, 0), &mut tile);
+        Tiles {
+            pixels: tile,
+            count: 1,
+        }
+    }
+
     /// Sizes (width, height) after the first and the second resize.
     fn sizes(&self, width: usize, height: usize) -> ((usize, usize), (usize, usize)) {
         let scaled = match self.longest_edge {

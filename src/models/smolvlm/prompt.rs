@@ -105,7 +105,8 @@ impl PromptTemplate {
     /// The ids of a prompt about one image cut into `rows × columns` tiles (0 × 0: one tile).
     ///
     /// # Errors
-    /// [`ModelError::Input`] where the text holds the image's own words, or cannot be tokenized.
+    /// [`ModelError::Input`] where the text holds the image's own word, the template refuses it, or
+    /// it cannot be tokenized.
     pub fn ids(
         &self,
         tokenizer: &Tokenizer,
@@ -122,29 +123,49 @@ impl PromptTemplate {
             return Ok(Arc::clone(ids));
         }
         let refuse = |what: String| ModelError::Input(what);
-        let rendered = self
-            .render(text)
-            .map_err(|e| refuse(format!("the chat template fails: {e}")))?;
+        let rendered = self.render(text).map_err(|e| {
+            refuse(format!(
+                "the model's chat template refuses the prompt: {e}; ask in other words"
+            ))
+        })?;
         let Some((before, after)) = rendered.split_once(self.image.as_str()) else {
-            return Err(refuse("the chat template places no image".to_owned()));
+            return Err(refuse(
+                "the model's chat template places no picture for this prompt; ask in other words"
+                    .to_owned(),
+            ));
         };
         if after.contains(self.image.as_str()) {
-            return Err(refuse(format!("the prompt holds `{}`", self.image)));
+            return Err(self.holds_image());
         }
         let mut expanded = before.to_owned();
         self.expand(rows, columns, &mut expanded);
         expanded.push_str(after);
         // A template that writes the first token itself wants no second one.
         let add_special = self.bos_token.is_empty() || !rendered.starts_with(&self.bos_token);
-        let encoding = tokenizer
-            .encode_fast(expanded, add_special)
-            .map_err(|e| refuse(format!("the prompt cannot be tokenized: {e}")))?;
+        let encoding = tokenizer.encode_fast(expanded, add_special).map_err(|e| {
+            refuse(format!(
+                "the model's tokenizer refuses the prompt: {e}; ask in other words"
+            ))
+        })?;
         let ids: Arc<[u32]> = encoding.get_ids().into();
+        let image = tokenizer.token_to_id(&self.image);
+        let placed = ids.iter().filter(|id| Some(**id) == image).count();
+        if placed > self.image_tokens * (rows * columns + 1) {
+            return Err(self.holds_image());
+        }
         if remembered.len() >= REMEMBERED {
             remembered.clear();
         }
         remembered.insert(asked, Arc::clone(&ids));
         Ok(ids)
+    }
+
+    fn holds_image(&self) -> ModelError {
+        ModelError::Input(format!(
+            "the prompt holds `{}`, which stands for the picture and is placed by the model's own \
+             chat template: leave it out",
+            self.image
+        ))
     }
 
     /// A question about one image as the chat template writes it, the image as its word alone.
@@ -253,5 +274,21 @@ mod tests {
         let tokenizer = Tokenizer::new(tokenizers::models::wordlevel::WordLevel::default());
         let error = template.ids(&tokenizer, "an <image> of", 0, 0).unwrap_err();
         assert!(matches!(error, ModelError::Input(_)), "{error}");
+        assert!(error.to_string().contains("leave it out"), "{error}");
+    }
+
+    #[test]
+    fn a_text_that_the_template_refuses_is_the_requests_fault() {
+        let mut template = template(
+            "{% if 'cat' in messages[0]['content'][1]['text'] %}{{ raise_exception('no cats') }}\
+             {% endif %}<image>",
+        );
+        (template.environment).add_function("raise_exception", |message: String| {
+            Err::<String, _>(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+        });
+        let tokenizer = Tokenizer::new(tokenizers::models::wordlevel::WordLevel::default());
+        let error = template.ids(&tokenizer, "a cat?", 0, 0).unwrap_err();
+        assert!(matches!(error, ModelError::Input(_)), "{error}");
+        assert!(error.to_string().contains("no cats"), "{error}");
     }
 }

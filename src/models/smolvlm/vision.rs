@@ -10,7 +10,7 @@ use vila2_actors::error::ModelError;
 
 use super::{Tiles, features::Features};
 use crate::models::{
-    generation::{embed::append_f32, run_error},
+    generation::{embed::append_f32, finite, run_error},
     hub::{Fault, Graph},
 };
 
@@ -91,8 +91,13 @@ impl VisionEncoder {
     }
 
     /// The features of several pictures, in order. Tiles of all of them go through the graph
-    /// together, each as a picture of its own: no padding.
-    pub(super) fn run(&mut self, pictures: &[Tiles]) -> Result<Vec<Features>, ModelError> {
+    /// together, each as a picture of its own: no padding. A picture whose features are no numbers
+    /// fails alone.
+    #[allow(clippy::type_complexity)]
+    pub(super) fn run(
+        &mut self,
+        pictures: &[Tiles],
+    ) -> Result<Vec<Result<Features, ModelError>>, ModelError> {
         if pictures.is_empty() {
             return Ok(Vec::new());
         }
@@ -123,7 +128,15 @@ impl VisionEncoder {
             .map(|picture| {
                 let (own, others) = rest.split_at(picture.count * per_tile);
                 rest = others;
-                Features(own.to_vec())
+                if finite(own) {
+                    Ok(Features(own.to_vec()))
+                } else {
+                    Err(ModelError::Run(
+                        "the vision encoder gave features that are no numbers (NaN or infinite) \
+                         for the picture"
+                            .to_owned(),
+                    ))
+                }
             })
             .collect())
     }

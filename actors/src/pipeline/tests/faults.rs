@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use crate::{
@@ -42,7 +43,11 @@ async fn poison_inside_a_batch_is_isolated_and_its_siblings_are_unharmed() {
         let mut chain = poisoned(5, usize::MAX, wrong.clone()).start().await;
         chain.push(20);
         chain.run().await;
-        let expected = [(5, String::from("model_failed"))];
+        let reason = match wrong {
+            Generating::Refuses => "bad_request",
+            _ => "model_failed",
+        };
+        let expected = [(5, String::from(reason))];
         assert_eq!(chain.reasons(), expected, "{wrong:?}");
         assert_eq!(chain.captions().len(), 19, "{wrong:?}");
         assert_eq!(chain.handle.restarts(), 0, "the chain never notices");
@@ -229,26 +234,6 @@ async fn the_restart_budget_ends_in_giving_up() {
 }
 
 #[tokio::test]
-async fn a_wrong_model_does_not_empty_the_topic_into_the_dead_letters() {
-    let mut world = World {
-        generate: Arc::new(|_| Generating::Refuses),
-        ..World::default()
-    };
-    world.config.tolerance.model_failed_run = 7;
-    let mut chain = world.start().await;
-    chain.push(100);
-    let reason = tokio::select! {
-        reason = chain.handle.failed() => reason,
-        () = chain.run() => panic!("settled what it must not"),
-    };
-    assert!(reason.contains("in a row failed in a model"), "{reason}");
-    chain.handle.idle().await;
-    assert_eq!(chain.dead().len(), 7);
-    chain.handle.stop().await;
-    assert_eq!(chain.handle.in_flight(), 0);
-}
-
-#[tokio::test]
 async fn a_run_of_missing_pages_does_not_trip_the_breaker() {
     let mut world = World {
         fetch: Arc::new(|_| {
@@ -265,6 +250,55 @@ async fn a_run_of_missing_pages_does_not_trip_the_breaker() {
     chain.run().await;
     assert_eq!(chain.dead().len(), 100);
     assert!(!chain.handle.has_failed());
+    chain.finish().await;
+}
+
+#[tokio::test]
+async fn a_model_that_is_built_again_too_often_within_the_window_gives_up() {
+    let every_image = |window| {
+        let mut world = World {
+            generate: Arc::new(|(number, prompt)| match (number % 2, &*prompt.text) {
+                (0, "ground") => Generating::Breaks,
+                _ => World::generated(number, &prompt),
+            }),
+            ..World::default()
+        };
+        world.config.attempts = 1;
+        world.config.tolerance.rebuilds = 4;
+        world.config.tolerance.window = window;
+        world
+    };
+    let mut chain = every_image(Duration::from_secs(600)).start().await;
+    chain.push(60);
+    let reason = tokio::select! {
+        reason = chain.handle.failed() => reason,
+        () = chain.run() => panic!("built its model again without end"),
+    };
+    assert!(reason.contains("more than 4 times within 600s"), "{reason}");
+    assert!(reason.contains("engine `captioner`"), "{reason}");
+    assert!(reason.contains("session lost"), "{reason}");
+    chain.handle.idle().await;
+    chain.handle.stop().await;
+
+    // The same rebuilds, none within the window of another.
+    let mut chain = every_image(Duration::ZERO).start().await;
+    chain.push(60);
+    chain.run().await;
+    assert_eq!(chain.captions().len(), 60);
+    assert!(chain.handle.engines()[0].rebuilds > 4);
+    chain.finish().await;
+}
+
+#[tokio::test]
+async fn what_an_engine_is_follows_its_rebuilds_in_records_and_in_its_figures() {
+    let mut chain = poisoned(1, 1, Generating::Breaks).start().await;
+    for (number, revision) in [(0, "012345678901"), (1, "012345678902")] {
+        chain.push(1);
+        chain.run().await;
+        assert_eq!(chain.handle.engines()[0].model.revision, revision);
+        let caption = &chain.captions()[&number];
+        assert_eq!(caption.models["caption"].revision, revision);
+    }
     chain.finish().await;
 }
 
