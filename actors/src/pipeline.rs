@@ -21,7 +21,8 @@ use crate::{
     ledger::Ledger,
     message::{Admitted, PublishMessage},
     ports::{
-        Decoder, Fetcher, Generator, Load, Located, Merger, Publisher, Relater, Source, TextReader,
+        Decoder, Fetcher, Footprint, Generator, Load, Located, Merger, Publisher, Relater, Source,
+        TextReader,
     },
     stage::Stage,
     stages::{
@@ -88,6 +89,7 @@ impl Pipeline {
     pub async fn start(config: ChainConfig, ports: Ports) -> Result<PipelineHandle, StartError> {
         let chain = Arc::new(Chain::new(config, Arc::clone(&ports.ledger)));
         let engines = Engines::load(&chain, &ports).await?;
+        chain.bytes.set_aside(engines.footprint.preparing);
         let intake = Intake::new(Arc::clone(&chain.ledger), chain.records.clone());
         let any = engines.any();
         let parts = Arc::new(Parts {
@@ -116,6 +118,8 @@ struct Engines {
     read_text: Option<Engine<Arc<Image>, Vec<TextLine>>>,
     /// Each generator once, however many stages use it.
     generators: BTreeMap<String, GenerateEngine>,
+    /// What all of them hold of pictures.
+    footprint: Footprint,
 }
 
 impl Engines {
@@ -164,12 +168,30 @@ impl Engines {
                 loads.push(Loads::new("read_text", &engine, loading));
                 engine
             });
+        let mut footprint = Footprint::default();
+        let mut holders = Vec::new();
         for one in &mut loads {
             match (&mut one.loading).await {
-                Ok(Ok(facts)) => (one.set)(facts),
+                Ok(Ok((facts, holds))) => {
+                    (one.set)(facts);
+                    footprint.preparing += holds.preparing;
+                    footprint.per_image += holds.per_image;
+                    holders.push(format!("model `{}` {}", one.name, holds.preparing));
+                }
                 Ok(Err(error)) => faults.push(format!("model `{}`: {error}", one.name)),
                 Err(_) => faults.push(format!("engine `{}` did not start", one.name)),
             }
+        }
+        let limit = config.limits.image_bytes;
+        if footprint.preparing > limit / 2 {
+            faults.push(format!(
+                "limits.image_bytes: {limit} bytes are too few: of pictures that are being prepared \
+                 models hold up to {} bytes ({}), and half of the limit is for files and pixels; \
+                 set it to {} at least",
+                footprint.preparing,
+                holders.join(", "),
+                footprint.preparing * 2,
+            ));
         }
         match generators.get(&config.caption.engine).cloned() {
             Some(caption) if faults.is_empty() => Ok(Self {
@@ -178,6 +200,7 @@ impl Engines {
                 relate,
                 read_text,
                 generators,
+                footprint,
             }),
             _ => {
                 loads.iter().for_each(|one| (one.stop)());
@@ -308,6 +331,7 @@ async fn stages(parts: &Parts, supervisor: &ActorRef<Abandoned>) -> Result<Stage
     let decode = spawn!(Decode(Arc::new(decode::Inner {
         decoder: Arc::clone(&parts.decoder),
         threads: Arc::clone(&parts.threads),
+        kept_by_models: parts.engines.footprint.per_image,
         next: caption,
         exit: exit(Stage::Decode),
     })));

@@ -126,7 +126,7 @@ impl Exit {
             Err(failure) => failure,
         };
         // Its own time may be up while the record still has some.
-        let in_time = std::time::Instant::now() < envelope.delivery.deadline();
+        let in_time = !envelope.delivery.left().is_zero();
         let (reason, attempts) = match failure {
             Failure::Model { detail, attempts } => (detail, attempts),
             Failure::Cut(Cut::Expired) if in_time => (String::from("no answer in time"), 1),

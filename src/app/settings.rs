@@ -10,7 +10,7 @@ use vila2_actors::config::{
 use crate::{
     config::{Config, Mode, Specialist},
     decode::DecodeSettings,
-    fetch::FetchSettings,
+    fetch::{EXPECTED_BYTES, FetchSettings},
     kafka::{KafkaSettings, Topics},
     models::{ModelSettings, Provider, ppocr::ReaderSettings},
 };
@@ -108,6 +108,7 @@ pub(super) fn chain(config: &Config) -> ChainConfig {
         },
         fetch: FetchConfig {
             retries: config.fetch.retries,
+            expected_bytes: EXPECTED_BYTES.min(config.fetch.max_bytes),
             ..FetchConfig::default()
         },
         caption: CaptionConfig {

@@ -3,11 +3,15 @@
 use std::{
     collections::VecDeque,
     sync::mpsc::{Receiver, TryRecvError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{Ask, Command, Failure, host::Host};
-use crate::{delivery::Worked, error::ModelError, ports::BatchModel};
+use crate::{
+    delivery::{Cut, Worked},
+    error::ModelError,
+    ports::BatchModel,
+};
 
 /// Serves until told to stop.
 pub(super) fn serve<M>(host: Host<M>, mailbox: Receiver<Command<M::Question, M::Answer>>)
@@ -54,15 +58,14 @@ impl<M: BatchModel + ?Sized> Batch<M> {
             self.hold();
             return;
         }
-        let now = Instant::now();
         for _ in 0..self.waiting.len() {
             let Some(ask) = self.waiting.pop_front() else {
                 return;
             };
-            match self.host.cut(&ask.ticket, now) {
+            match self.host.cut(&ask.ticket, Duration::ZERO) {
                 None => self.waiting.push_back(ask),
                 Some(cut) => {
-                    let worked = Worked::since(now);
+                    let worked = Worked::since(Instant::now());
                     ask.answer(Err(Failure::Cut(cut)), worked, &self.host.facts);
                 }
             }
@@ -90,7 +93,7 @@ impl<M: BatchModel + ?Sized> Batch<M> {
     #[allow(clippy::type_complexity)]
     fn run(
         &mut self,
-        batch: Vec<Ask<M::Question, M::Answer>>,
+        mut batch: Vec<Ask<M::Question, M::Answer>>,
     ) -> Result<(), (Vec<Ask<M::Question, M::Answer>>, ModelError)> {
         let started = Instant::now();
         let questions: Vec<_> = batch.iter().map(|ask| ask.question.clone()).collect();
@@ -115,10 +118,19 @@ impl<M: BatchModel + ?Sized> Batch<M> {
             (host.chain.tracing).batch(&host.name, &host.facts.model, times, members, 1);
         }
         match result {
-            Err(error) => Err((batch, error)),
+            Err(error) => {
+                for ask in &mut batch {
+                    ask.ticket.spent += worked.whole();
+                }
+                Err((batch, error))
+            }
             Ok(answers) => {
                 for (ask, answer) in batch.into_iter().zip(answers) {
                     match answer {
+                        Ok(_) if too_late(&ask, worked) => {
+                            let cut = Err(Failure::Cut(Cut::Expired));
+                            ask.answer(cut, worked, &self.host.facts);
+                        }
                         Ok(answer) => ask.answer(Ok(answer), worked, &self.host.facts),
                         Err(error) => {
                             self.mend(&error);
@@ -147,11 +159,12 @@ impl<M: BatchModel + ?Sized> Batch<M> {
     }
 
     /// One question failed: it runs again, alone, until its attempts are spent.
-    fn fault(&mut self, ask: Ask<M::Question, M::Answer>, worked: Worked, error: ModelError) {
+    fn fault(&mut self, mut ask: Ask<M::Question, M::Answer>, worked: Worked, error: ModelError) {
         let (spent, attempts) = self.host.blame(&ask.ticket);
         if spent || matches!(error, ModelError::Input(_)) {
             self.host.refuse(ask, worked, &error, attempts);
         } else {
+            ask.ticket.spent += worked.whole();
             self.run_alone(ask);
         }
     }
@@ -159,6 +172,11 @@ impl<M: BatchModel + ?Sized> Batch<M> {
     fn run_alone(&mut self, ask: Ask<M::Question, M::Answer>) {
         if !self.host.alive() {
             self.waiting.push_front(ask);
+            return;
+        }
+        if let Some(cut) = self.host.cut(&ask.ticket, Duration::ZERO) {
+            let worked = Worked::since(Instant::now());
+            ask.answer(Err(Failure::Cut(cut)), worked, &self.host.facts);
             return;
         }
         if let Err((batch, error)) = self.run(vec![ask]) {
@@ -181,4 +199,11 @@ impl<M: BatchModel + ?Sized> Batch<M> {
             ask.answer(Err(Failure::Held), worked, &self.host.facts);
         }
     }
+}
+
+/// Whether a run took longer than the stage allows: it cannot be stopped in the middle. What only
+/// the record's own budget forbids is kept, for it is here.
+fn too_late<Q, A>(ask: &Ask<Q, A>, worked: Worked) -> bool {
+    let took = worked.whole() + ask.ticket.spent;
+    ask.ticket.timeout.is_some_and(|timeout| took > timeout)
 }

@@ -128,7 +128,7 @@ impl Generate {
         for queue in [&mut self.waiting, &mut self.followups, &mut self.suspects] {
             for _ in 0..queue.len() {
                 let Some(ask) = queue.pop_front() else { break };
-                match self.host.cut(&ask.ticket, now) {
+                match self.host.cut(&ask.ticket, Duration::ZERO) {
                     None => queue.push_back(ask),
                     Some(cut) => {
                         let worked = Worked::since(now);
@@ -138,7 +138,9 @@ impl Generate {
             }
         }
         for index in (0..self.running.len()).rev() {
-            if let Some(cut) = self.host.cut(&self.running[index].ask.ticket, now) {
+            let running = &self.running[index];
+            let worked = now.duration_since(running.started);
+            if let Some(cut) = self.host.cut(&running.ask.ticket, worked) {
                 let Running {
                     id, ask, started, ..
                 } = self.leave(index);
@@ -207,7 +209,7 @@ impl Generate {
 
     fn start(&mut self, ask: Asked) {
         let started = Instant::now();
-        if let Some(cut) = self.host.cut(&ask.ticket, started) {
+        if let Some(cut) = self.host.cut(&ask.ticket, Duration::ZERO) {
             let worked = Worked::since(started);
             ask.answer(Err(Failure::Cut(cut)), worked, &self.host.facts);
             return;
@@ -295,13 +297,17 @@ impl Generate {
     /// The model blames one request: it runs again, alone, until its attempts are spent.
     fn fault(&mut self, index: usize, error: &ModelError) {
         let Running {
-            id, ask, started, ..
+            id,
+            mut ask,
+            started,
+            ..
         } = self.leave(index);
         self.cancel(id);
         let (spent, attempts) = self.host.blame(&ask.ticket);
         if spent || matches!(error, ModelError::Input(_)) {
             (self.host).refuse(ask, Worked::since(started), error, attempts);
         } else {
+            ask.ticket.spent += started.elapsed();
             self.suspects.push_back(ask);
         }
     }
@@ -324,11 +330,15 @@ impl Generate {
                 self.cancel(member.id);
             }
         }
-        for Running { ask, started, .. } in members {
+        for Running {
+            mut ask, started, ..
+        } in members
+        {
             let (spent, attempts) = self.host.blame(&ask.ticket);
             if lone && spent && self.host.alive() {
                 (self.host).refuse(ask, Worked::since(started), error, attempts);
             } else {
+                ask.ticket.spent += started.elapsed();
                 self.suspects.push_back(ask);
             }
         }

@@ -17,8 +17,8 @@ use crate::{
     image::{Decoded, Fetched, Image, ImageFacts, ImageHeader},
     ledger::Ledger,
     ports::{
-        BatchModel, Decoder, Fetcher, Generated, Generator, MergeInput, Merger, Outgoing, Prompt,
-        Publisher, RequestId,
+        BatchModel, Decoder, Fetcher, Footprint, Generated, Generator, MergeInput, Merger,
+        Outgoing, Prompt, Publisher, RequestId,
     },
 };
 
@@ -157,6 +157,8 @@ impl Fetcher for FakeFetcher {
             };
             self.seen.add();
             let fetching = (self.script)(attempt);
+            // A real answer takes a while: others ask in the meantime.
+            tokio::task::yield_now().await;
             credit.reserve(self.body_bytes).await?;
             match fetching {
                 Fetching::Body => Ok(Fetched {
@@ -231,6 +233,7 @@ pub(super) struct FakeGenerator {
     pub(super) script: Script<(u64, Prompt), Generating>,
     pub(super) seen: Seen,
     pub(super) running: Vec<(RequestId, Generating, u32)>,
+    pub(super) footprint: Footprint,
 }
 
 impl Generator for FakeGenerator {
@@ -292,6 +295,10 @@ impl Generator for FakeGenerator {
 
     fn cancel(&mut self, request: RequestId) {
         self.running.retain(|(id, ..)| *id != request);
+    }
+
+    fn footprint(&self) -> Footprint {
+        self.footprint
     }
 
     fn facts(&self) -> ModelFacts {
