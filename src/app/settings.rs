@@ -18,6 +18,9 @@ use crate::{
 /// How often positions are committed.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 
+/// The part of `limits.image_bytes` that pictures being cut into tiles may take.
+const AHEAD: u64 = 8;
+
 /// The settings of every Kafka client.
 #[must_use]
 pub fn kafka(config: &Config) -> KafkaSettings {
@@ -83,6 +86,7 @@ pub fn model(config: &Config, name: &str) -> ModelSettings {
         library: config.runtime.onnxruntime.clone(),
         threads: (config.runtime.threads > 0).then_some(config.runtime.threads),
         max_running: config.limits.sequences,
+        ahead_bytes: config.limits.image_bytes / AHEAD,
         variant: model.variant.clone(),
         ..ModelSettings::new(name, &model.path)
     }
