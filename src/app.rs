@@ -186,6 +186,14 @@ fn start_faults(error: StartError, config: &Config, layers: &Layers) -> Faults {
             let rest = problem.strip_prefix(&format!("model `{name}`: "))?;
             Some((format!("models.{name}.path"), rest.to_owned()))
         });
+        if let Some(problem) = problem.strip_prefix("limits.image_bytes: ") {
+            return Fault {
+                origin: layers.origin("limits.image_bytes"),
+                key: "limits.image_bytes".to_owned(),
+                problem: problem.to_owned(),
+                accepted: String::new(),
+            };
+        }
         let (key, problem) = named.unwrap_or_else(|| ("models".to_owned(), problem.clone()));
         Fault {
             origin: layers.origin(&key),

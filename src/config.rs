@@ -158,7 +158,7 @@ pub struct Specialist {
     pub model: String,
     /// What its failure means.
     pub mode: Mode,
-    /// Longest wait for its answer; `None`: as long as the record may take.
+    /// Longest work on one record; `None`: as long as the record may be worked on.
     pub timeout: Option<Duration>,
 }
 
@@ -183,7 +183,7 @@ pub struct Limits {
     pub records: usize,
     /// Bytes of images in flight.
     pub image_bytes: u64,
-    /// Age at which a record is given up as stuck.
+    /// Work on a record after which it is given up as stuck.
     pub record: Duration,
     /// Longest drain at shutdown.
     pub drain: Duration,

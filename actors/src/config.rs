@@ -41,9 +41,10 @@ pub struct Names {
 pub struct Limits {
     /// Records on their way at once.
     pub records: usize,
-    /// Bytes of bodies and pixels alive at once.
+    /// Bytes of bodies, pixels and what models make of them alive at once.
     pub image_bytes: u64,
-    /// After this a record is dead-lettered as `stuck`.
+    /// Work on one record, over all stages, after which it is dead-lettered as `stuck`. Waiting in
+    /// a queue is no work.
     pub record: Duration,
     /// How long a drain may take.
     pub drain: Duration,
@@ -63,6 +64,9 @@ pub struct FetchConfig {
     pub max_backoff: Duration,
     /// Hosts talked to at once: a bound on sockets. A wait between two attempts holds none.
     pub concurrency: usize,
+    /// Bytes of credit that are taken before a request is sent, when nobody knows yet how large
+    /// the body is.
+    pub expected_bytes: u64,
 }
 
 /// The captioner.
@@ -94,7 +98,8 @@ pub struct GroundConfig {
 pub struct SpecialistConfig {
     /// Whether it must answer.
     pub mode: Mode,
-    /// How long it may take; `None`: as long as the record.
+    /// How long it may work on one record, waiting not counted; `None`: as long as the record may
+    /// be worked on.
     pub timeout: Option<Duration>,
 }
 
@@ -180,6 +185,7 @@ impl Default for FetchConfig {
             backoff: Duration::from_millis(250),
             max_backoff: Duration::from_secs(30),
             concurrency: 256,
+            expected_bytes: 1 << 20,
         }
     }
 }

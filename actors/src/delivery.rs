@@ -24,7 +24,7 @@ use crate::{
 /// Why a stage got no answer although nothing was wrong with the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cut {
-    /// Its time is up.
+    /// It was worked on for as long as it may be.
     Expired,
     /// Its epoch ended.
     Stale,
@@ -37,6 +37,8 @@ pub(crate) struct Worked {
     pub(crate) ended: Instant,
     /// The part of it that was waiting for credit or for the next attempt.
     pub(crate) waited: Duration,
+    /// Work before it that came to nothing: runs of a model that failed.
+    pub(crate) before: Duration,
 }
 
 impl Worked {
@@ -45,7 +47,13 @@ impl Worked {
             started,
             ended: Instant::now(),
             waited: Duration::ZERO,
+            before: Duration::ZERO,
         }
+    }
+
+    /// From its start to its end.
+    pub(crate) fn whole(&self) -> Duration {
+        self.ended.saturating_duration_since(self.started)
     }
 }
 
@@ -55,7 +63,9 @@ impl Worked {
 pub struct Delivery {
     record: Record,
     epoch: Epoch,
-    deadline: Instant,
+    /// Work spent on it so far. Waiting for what is ours (credit, sockets, threads, engines, other
+    /// records) is no work of the record.
+    spent: Duration,
     chain: Arc<Chain>,
     pub(crate) trace: Trace,
     times: [Option<(Duration, Duration)>; 7],
@@ -78,7 +88,7 @@ impl Delivery {
     ) -> Box<Self> {
         let trace = chain.tracing.receive(&record);
         Box::new(Self {
-            deadline: Instant::now() + chain.config.limits.record,
+            spent: Duration::ZERO,
             entered: record.received,
             record,
             epoch,
@@ -104,10 +114,15 @@ impl Delivery {
         self.epoch
     }
 
-    /// After this it is stuck.
+    /// How much longer it may be worked on; at zero it is stuck.
     #[must_use]
-    pub fn deadline(&self) -> Instant {
-        self.deadline
+    pub fn left(&self) -> Duration {
+        self.chain.config.limits.record.saturating_sub(self.spent)
+    }
+
+    /// Counts work that [`Delivery::worked`] does not: waits that somebody else asked for.
+    pub(crate) fn charge(&mut self, work: Duration) {
+        self.spent += work;
     }
 
     /// Whether it may still be published and settled.
@@ -116,15 +131,28 @@ impl Delivery {
         self.chain.ledger.is_current(&self.record.id, self.epoch)
     }
 
-    /// Runs `work` for as long as the record has time and its epoch lasts.
-    pub(crate) async fn within<T>(&self, work: impl Future<Output = T>) -> Result<T, Cut> {
+    /// Runs `work` for `left` at most, and only as long as its epoch lasts.
+    pub(crate) async fn within<T>(
+        &self,
+        left: Duration,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Cut> {
         let mut work = pin!(work);
-        let deadline = tokio::time::sleep_until(self.deadline.into());
         tokio::select! {
             biased;
             result = &mut work => Ok(result),
             () = self.chain.ledger.stale(&self.record.id, self.epoch) => Err(Cut::Stale),
-            () = deadline => Err(Cut::Expired),
+            () = tokio::time::sleep(left) => Err(Cut::Expired),
+        }
+    }
+
+    /// Waits for something of ours, as long as it takes and the epoch lasts.
+    pub(crate) async fn waits<T>(&self, wait: impl Future<Output = T>) -> Result<T, Cut> {
+        let mut wait = pin!(wait);
+        tokio::select! {
+            biased;
+            result = &mut wait => Ok(result),
+            () = self.chain.ledger.stale(&self.record.id, self.epoch) => Err(Cut::Stale),
         }
     }
 
@@ -141,11 +169,12 @@ impl Delivery {
             started,
             ended,
             waited,
+            before,
         } = worked;
-        let queue = started.saturating_duration_since(self.entered) + waited;
-        let work = ended
-            .saturating_duration_since(started)
-            .saturating_sub(waited);
+        let queue =
+            (started.saturating_duration_since(self.entered) + waited).saturating_sub(before);
+        let work = worked.whole().saturating_sub(waited) + before;
+        self.spent += work;
         if let Some(timed) = stage.timed() {
             self.times[timed] = Some((queue, work));
             (self.chain.meters).worked(timed, queue.as_secs_f64(), work.as_secs_f64());

@@ -33,7 +33,7 @@ use crate::{
     delivery::{Cut, Delivery, Worked},
     error::{ModelError, Reason},
     image::Image,
-    ports::{BatchModel, Generated, Generator, Load, Prompt},
+    ports::{BatchModel, Footprint, Generated, Generator, Load, Prompt},
     record::{Epoch, RecordId},
     stage::Stage,
     telemetry::Trace,
@@ -69,25 +69,36 @@ pub(crate) struct Ticket {
     pub(crate) stage: Stage,
     pub(crate) record: RecordId,
     pub(crate) epoch: Epoch,
-    pub(crate) deadline: Instant,
+    /// How long its model may work on it, all runs together. Counted from its start in the model:
+    /// waiting for a slot or for its turn is no work.
+    pub(crate) budget: Duration,
+    /// Work of runs that failed.
+    pub(crate) spent: Duration,
+    /// The stage's own bound, for models that cannot be stopped in the middle.
+    pub(crate) timeout: Option<Duration>,
     pub(crate) trace: Trace,
 }
 
 impl Ticket {
-    /// For a delivery that may wait `timeout` at most, and never longer than its record has.
+    /// For a delivery that may be worked on for `timeout` at most, and never longer than its record
+    /// may.
     pub(crate) fn new(stage: Stage, delivery: &mut Delivery, timeout: Option<Duration>) -> Self {
         delivery.in_hand = false;
-        let deadline = match timeout {
-            Some(timeout) => delivery.deadline().min(Instant::now() + timeout),
-            None => delivery.deadline(),
-        };
+        let left = delivery.left();
         Self {
             stage,
             record: delivery.record().id.clone(),
             epoch: delivery.epoch(),
-            deadline,
+            budget: timeout.map_or(left, |timeout| timeout.min(left)),
+            spent: Duration::ZERO,
+            timeout,
             trace: delivery.trace.clone(),
         }
+    }
+
+    /// How much longer its model may work on it.
+    pub(crate) fn left(&self) -> Duration {
+        self.budget.saturating_sub(self.spent)
     }
 }
 
@@ -112,9 +123,10 @@ pub(crate) struct Ask<Q, A> {
 
 impl<Q, A> Ask<Q, A> {
     fn answer(self, result: Result<A, Failure>, worked: Worked, model: &Arc<ModelFacts>) {
+        let before = self.ticket.spent;
         (self.reply)(Answer {
             result,
-            worked,
+            worked: Worked { before, ..worked },
             model: Arc::clone(model),
         });
     }
@@ -168,8 +180,7 @@ struct Shared {
 }
 
 /// Ends with the outcome of a model's loading.
-pub(crate) type Loading = oneshot::Receiver<Result<(), ModelError>>;
-
+pub(crate) type Loading = oneshot::Receiver<Result<Footprint, ModelError>>;
 /// Ends with the outcome of a self-check, unless the engine stops before.
 pub(crate) type Checking = oneshot::Receiver<Result<(), ModelError>>;
 
@@ -180,7 +191,15 @@ impl Engine<Question, Generated> {
         load: Load<dyn Generator>,
         chain: &Arc<Chain>,
     ) -> (Self, Loading) {
-        Self::start(name, load, |model| model.facts(), chain, generate::serve)
+        let footprint = |model: &dyn Generator| model.footprint();
+        Self::start(
+            name,
+            load,
+            |model| model.facts(),
+            footprint,
+            chain,
+            generate::serve,
+        )
     }
 }
 
@@ -194,7 +213,15 @@ impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Engine<Q, A> {
     where
         M: BatchModel<Question = Q, Answer = A> + ?Sized,
     {
-        Self::start(name, load, |model| model.facts(), chain, batch::serve)
+        let footprint = |model: &M| model.footprint();
+        Self::start(
+            name,
+            load,
+            |model| model.facts(),
+            footprint,
+            chain,
+            batch::serve,
+        )
     }
 }
 
@@ -203,6 +230,7 @@ impl<Q: Send + 'static, A: Send + 'static> Engine<Q, A> {
         name: &str,
         load: Load<M>,
         facts: fn(&M) -> ModelFacts,
+        footprint: fn(&M) -> Footprint,
         chain: &Arc<Chain>,
         serve: fn(Host<M>, mpsc::Receiver<Command<Q, A>>),
     ) -> (Self, Loading) {
@@ -233,11 +261,14 @@ impl<Q: Send + 'static, A: Send + 'static> Engine<Q, A> {
         let spawned = thread.spawn(move || {
             let _ended = Ended(ended);
             match Host::load(name, load, facts, shown, counters, chain) {
-                Ok(host) => {
-                    // Nobody waits for it any more where the start failed elsewhere.
-                    let _ = loaded.send(Ok(()));
-                    serve(host, mailbox);
-                }
+                Ok(mut host) => match host.call(|model| Ok(footprint(model))) {
+                    Ok(footprint) => {
+                        // Nobody waits for it any more where the start failed elsewhere.
+                        let _ = loaded.send(Ok(footprint));
+                        serve(host, mailbox);
+                    }
+                    Err(error) => drop(loaded.send(Err(error))),
+                },
                 Err(error) => drop(loaded.send(Err(error))),
             }
         });

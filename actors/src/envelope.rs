@@ -86,7 +86,10 @@ impl<T> Envelope<T> {
             }
             Cut::Expired => {
                 let limit = chain.config.limits.record.as_millis();
-                let detail = format!("not done within {limit} ms; it was in {}", stage.as_str());
+                let detail = format!(
+                    "not done within {limit} ms of work (limits.record_ms); it was in {}",
+                    stage.as_str()
+                );
                 Some(self.reject(id, stage, Reason::Stuck, detail, 1))
             }
         }

@@ -150,6 +150,13 @@ pub enum FetchError {
         /// Bytes allowed.
         limit: u64,
     },
+    /// Only where the caller holds credit already: what the body turned out to need does not fit
+    /// now. The response is gone; release the credit, reserve `bytes` and ask again.
+    #[error("no room for a body of {bytes} bytes at the moment")]
+    NoRoom {
+        /// Bytes that the body needs.
+        bytes: u64,
+    },
     /// The server asks not to be used for this, and how it says so.
     #[error("the server opted out: {0}")]
     OptedOut(String),
@@ -169,7 +176,9 @@ impl FetchError {
                 retry_after,
             } => Disposition::Retry(Reason::FetchStatus, *retry_after),
             Self::Status { .. } => Disposition::Reject(Reason::FetchStatus),
-            Self::Connection(_) => Disposition::Retry(Reason::FetchFailed, None),
+            Self::Connection(_) | Self::NoRoom { .. } => {
+                Disposition::Retry(Reason::FetchFailed, None)
+            }
             Self::Protocol(_) => Disposition::Reject(Reason::FetchFailed),
             Self::TooLarge { .. } => Disposition::Reject(Reason::TooLarge),
             Self::OptedOut(_) => Disposition::Reject(Reason::OptedOut),

@@ -22,7 +22,8 @@ use crate::{
     ledger::Ledger,
     message::{Admitted, PublishMessage},
     ports::{
-        Decoder, Fetcher, Generator, Load, Located, Merger, Publisher, Relater, Source, TextReader,
+        Decoder, Fetcher, Footprint, Generator, Load, Located, Merger, Publisher, Relater, Source,
+        TextReader,
     },
     stage::Stage,
     stages::{
@@ -89,6 +90,7 @@ impl Pipeline {
     pub async fn start(config: ChainConfig, ports: Ports) -> Result<PipelineHandle, StartError> {
         let chain = Arc::new(Chain::new(config, Arc::clone(&ports.ledger)));
         let engines = Engines::load(&chain, &ports).await?;
+        chain.bytes.set_aside(engines.footprint.preparing);
         let intake = Intake::new(Arc::clone(&chain.ledger), chain.records.clone());
         let any = engines.any();
         let parts = Arc::new(Parts {
@@ -118,6 +120,8 @@ struct Engines {
     read_text: Option<Engine<Arc<Image>, Vec<TextLine>>>,
     /// Each generator once, however many stages use it.
     generators: BTreeMap<String, GenerateEngine>,
+    /// What all of them hold of pictures.
+    footprint: Footprint,
 }
 
 impl Engines {
@@ -166,12 +170,29 @@ impl Engines {
                 loads.push(Loads::new("read_text", &engine, loading));
                 engine
             });
+        let mut footprint = Footprint::default();
+        let mut holders = Vec::new();
         for one in &mut loads {
             match (&mut one.loading).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(holds)) => {
+                    footprint.preparing += holds.preparing;
+                    footprint.per_image += holds.per_image;
+                    holders.push(format!("model `{}` {}", one.name, holds.preparing));
+                }
                 Ok(Err(error)) => faults.push(format!("model `{}`: {error}", one.name)),
                 Err(_) => faults.push(format!("engine `{}` did not start", one.name)),
             }
+        }
+        let limit = config.limits.image_bytes;
+        if footprint.preparing > limit / 2 {
+            faults.push(format!(
+                "limits.image_bytes: {limit} bytes are too few: of pictures that are being prepared \
+                 models hold up to {} bytes ({}), and half of the limit is for files and pixels; \
+                 set it to {} at least",
+                footprint.preparing,
+                holders.join(", "),
+                footprint.preparing * 2,
+            ));
         }
         match generators.get(&config.caption.engine).cloned() {
             Some(caption) if faults.is_empty() => Ok(Self {
@@ -180,6 +201,7 @@ impl Engines {
                 relate,
                 read_text,
                 generators,
+                footprint,
             }),
             _ => {
                 loads.iter().for_each(|one| (one.stop)());
@@ -310,6 +332,7 @@ async fn stages(parts: &Parts, supervisor: &ActorRef<Abandoned>) -> Result<Stage
     let decode = spawn!(Decode(Arc::new(decode::Inner {
         decoder: Arc::clone(&parts.decoder),
         threads: Arc::clone(&parts.threads),
+        kept_by_models: parts.engines.footprint.per_image,
         next: caption,
         exit: exit(Stage::Decode),
     })));

@@ -15,8 +15,11 @@ use crate::{
 
 /// Fetches the bytes behind a URL. Called from many tasks at once.
 pub trait Fetcher: Send + Sync + 'static {
-    /// One attempt, within the total deadline. Credit for the body is taken through `credit` once
-    /// the size is known (Content-Length, else the cap) and before the body is read.
+    /// One attempt, within the total deadline. Room for the body is found before anything is asked
+    /// for: where `credit` holds some already (the caller waited for it), a body that needs more
+    /// than fits now ends the attempt with [`FetchError::NoRoom`]; where it holds none, this waits
+    /// for room itself. Nothing waits for credit while a response is open. On success `credit`
+    /// holds the body's bytes.
     ///
     /// # Errors
     /// See [`FetchError::disposition`]; retries are the caller's.
@@ -129,6 +132,22 @@ pub trait Generator: 'static {
 
     /// Its entry in `models` of the output record, without prompt.
     fn facts(&self) -> ModelFacts;
+
+    /// What it holds of pictures beside their pixels.
+    fn footprint(&self) -> Footprint {
+        Footprint::default()
+    }
+}
+
+/// Bytes that a model holds of pictures, beside their own pixels: counted in `image_bytes`. What a
+/// model holds of texts (weights, caches of keys and values) is its own affair.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// At most, for all pictures that it prepares at the same time: taken out of the limit at the
+    /// start, for good.
+    pub preparing: u64,
+    /// At most, for each picture while it is alive.
+    pub per_image: u64,
 }
 
 /// A model that answers a batch in one run. Owned by one engine thread.
@@ -140,6 +159,11 @@ pub trait BatchModel: 'static {
 
     /// The most inputs of one run.
     fn max_batch(&self) -> usize;
+
+    /// What it holds of pictures beside their pixels.
+    fn footprint(&self) -> Footprint {
+        Footprint::default()
+    }
 
     /// Exactly one answer per input, in order. One that failed with [`ModelError::Run`] runs again,
     /// once and alone.

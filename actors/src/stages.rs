@@ -128,7 +128,7 @@ impl Exit {
             Err(failure) => failure,
         };
         // Its own time may be up while the record still has some.
-        let in_time = std::time::Instant::now() < envelope.delivery.deadline();
+        let in_time = !envelope.delivery.left().is_zero();
         let (reason, detail, attempts) = match failure {
             Failure::Model {
                 reason,

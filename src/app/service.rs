@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use vila2_actors::{
     engine::EngineStats,
     ledger::Ledger,
-    pipeline::{Drained, Pipeline, PipelineHandle},
+    pipeline::{Drained, Pipeline, PipelineHandle, Ports},
 };
 
 use super::{Error, check, fetcher, models, ports, settings, start_faults};
@@ -79,6 +79,20 @@ impl Service {
         layers: &Layers,
         metrics: Option<PrometheusHandle>,
     ) -> Result<Self, Error> {
+        Self::start_with(config, layers, metrics, |_| {}).await
+    }
+
+    /// The same on other ports: `change` gets those of the configuration. For tests that slow a
+    /// model down or put something in its place.
+    ///
+    /// # Errors
+    /// As [`Service::start`].
+    pub async fn start_with(
+        config: &Config,
+        layers: &Layers,
+        metrics: Option<PrometheusHandle>,
+        change: impl FnOnce(&mut Ports),
+    ) -> Result<Self, Error> {
         check(config, layers)?;
         let wedged_after = config.limits.record + GRACE;
         let parts = Parts::default();
@@ -95,13 +109,14 @@ impl Service {
         let status = Arc::new(Status::new(&kafka.brokers));
         let publisher = KafkaPublisher::new(&kafka, Arc::clone(&gate), Arc::clone(&status))?;
         let fetcher = Arc::new(fetcher(config, layers)?);
-        let ports = ports(
+        let mut ports = ports(
             models::load(config, layers)?,
             Arc::clone(&ledger),
             fetcher,
             FileDecoder::new(settings::decode(config)),
             Arc::new(publisher.clone()),
         );
+        change(&mut ports);
         let pipeline = Pipeline::start(settings::chain(config), ports)
             .await
             .map_err(|error| start_faults(error, config, layers))?;

@@ -10,13 +10,16 @@ use vila2_actors::config::{
 use crate::{
     config::{Config, Mode, Specialist},
     decode::DecodeSettings,
-    fetch::FetchSettings,
+    fetch::{EXPECTED_BYTES, FetchSettings},
     kafka::{KafkaSettings, Topics},
     models::{ModelSettings, Provider, ppocr::ReaderSettings},
 };
 
 /// How often positions are committed.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
+
+/// The part of `limits.image_bytes` that pictures being cut into tiles may take.
+const AHEAD: u64 = 8;
 
 /// The settings of every Kafka client.
 #[must_use]
@@ -83,6 +86,7 @@ pub fn model(config: &Config, name: &str) -> ModelSettings {
         library: config.runtime.onnxruntime.clone(),
         threads: (config.runtime.threads > 0).then_some(config.runtime.threads),
         max_running: config.limits.sequences,
+        ahead_bytes: config.limits.image_bytes / AHEAD,
         variant: model.variant.clone(),
         ..ModelSettings::new(name, &model.path)
     }
@@ -108,6 +112,7 @@ pub(super) fn chain(config: &Config) -> ChainConfig {
         },
         fetch: FetchConfig {
             retries: config.fetch.retries,
+            expected_bytes: EXPECTED_BYTES.min(config.fetch.max_bytes),
             ..FetchConfig::default()
         },
         caption: CaptionConfig {

@@ -54,7 +54,7 @@ pub(super) fn read(layers: &Layers, faults: Vec<Fault>) -> (Option<Config>, Vec<
         );
         let stages = root.section("stages", |section| stages(section, &models));
         let (limits, runtime, http, log) = (
-            root.section("limits", limits),
+            root.section("limits", |section| limits(section, fetch.as_ref())),
             root.section("runtime", runtime),
             root.section("http", http),
             root.section("log", log),
@@ -319,10 +319,21 @@ fn model_name(
     })
 }
 
-fn limits(section: &Section<'_>) -> Limits {
+fn limits(section: &Section<'_>, fetch: Option<&Fetch>) -> Limits {
+    let image_bytes = section.number("image_bytes", 1 << 20..=1 << 40);
+    // Where fetch.max_bytes is wrong itself, its placeholder is below any limit.
+    let largest = fetch.map_or(0, |fetch| fetch.max_bytes);
+    if image_bytes < largest && !section.is_wrong("image_bytes") {
+        let problem = format!(
+            "{image_bytes} is below fetch.max_bytes = {largest}, so files that may be fetched could never be held"
+        );
+        let accepted =
+            format!("{largest} at least, better four times as much; or a lower fetch.max_bytes");
+        section.fault("image_bytes", &problem, &accepted);
+    }
     Limits {
         records: size(section, "records", 1..=1_000_000),
-        image_bytes: section.number("image_bytes", 1 << 20..=1 << 40),
+        image_bytes,
         record: millis(section, "record_ms", 1_000..=86_400_000),
         drain: millis(section, "drain_ms", 0..=3_600_000),
         sequences: size(section, "sequences", 1..=1_024),

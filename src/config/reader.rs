@@ -217,6 +217,12 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Whether a fault of this key was found: its value is a placeholder.
+    pub(super) fn is_wrong(&self, key: &str) -> bool {
+        let path = self.path_of(key);
+        (self.reader.faults.borrow().iter()).any(|fault| fault.key == path)
+    }
+
     /// `true` or `false`.
     pub(super) fn flag(&self, key: &str) -> bool {
         match self.get(key) {

@@ -236,6 +236,33 @@ fn options_on_which_delivery_rests_are_refused() {
 }
 
 #[test]
+fn a_limit_of_image_bytes_below_the_largest_body_is_a_fault() {
+    let sets = ["limits.image_bytes=2097151", "fetch.max_bytes=2097152"];
+    let found = faults(&sources(None, &[], &sets));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].key, "limits.image_bytes");
+    let text = found[0].to_string();
+    for part in ["2097151", "fetch.max_bytes = 2097152", "2097152 at least"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(text.contains("or a lower fetch.max_bytes"), "{text}");
+    // Against the default of the other, from either side.
+    let found = faults(&sources(None, &[], &["limits.image_bytes=1048576"]));
+    assert_eq!(found[0].key, "limits.image_bytes");
+    let found = faults(&sources(None, &[], &["fetch.max_bytes=1073741825"]));
+    assert_eq!(found[0].key, "limits.image_bytes");
+    // As large is enough, and one wrong value gives one fault.
+    load(&sources(
+        None,
+        &[],
+        &["limits.image_bytes=2097152", sets[1]],
+    ));
+    for wrong in ["limits.image_bytes=5", "fetch.max_bytes=0"] {
+        assert_eq!(faults(&sources(None, &[], &[wrong])).len(), 1, "{wrong}");
+    }
+}
+
+#[test]
 fn secrets_are_never_shown() {
     let (_, layers) = Config::load(&sources(
         None,

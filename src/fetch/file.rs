@@ -52,11 +52,12 @@ impl FileRoots {
         &self,
         url: &Url,
         credit: &mut ImageCredit,
-        deadline: &mut Deadline,
+        deadline: Deadline,
     ) -> Result<Fetched, FetchError> {
         let (path, size) = deadline.bound(self.locate(url)).await?;
-        deadline.reserve(credit, size).await?;
+        credit.resize(size)?;
         let body = deadline.bound(self.bytes(&path)).await?;
+        credit.resize(body.len() as u64)?; // it may have changed
         Ok(Fetched {
             body: body.into(),
             final_url: url.to_string(),

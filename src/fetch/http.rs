@@ -201,23 +201,22 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Takes credit for the body, then reads it.
+    /// Reads the body, within credit that grows with it and never waits.
     pub(super) async fn body(
         mut self,
         credit: &mut ImageCredit,
-        deadline: &mut Deadline,
+        deadline: Deadline,
     ) -> Result<Fetched, FetchError> {
         let claimed = self.response.content_length();
         self.check(claimed.unwrap_or(0))?;
-        deadline
-            .reserve(credit, claimed.unwrap_or(self.max_bytes))
-            .await?;
+        if let Some(claimed) = claimed {
+            credit.resize(claimed)?;
+        }
         let content_type = self.response.headers().get(CONTENT_TYPE);
         let content_type = content_type.and_then(|v| v.to_str().ok().map(str::to_owned));
-        let body = deadline.bound(self.read(claimed.unwrap_or(0))).await?;
-        if claimed != Some(body.len() as u64) {
-            credit.resize(body.len() as u64)?;
-        }
+        let body = self.read(claimed.unwrap_or(0), credit);
+        let body = deadline.bound(body).await?;
+        credit.resize(body.len() as u64)?;
         Ok(Fetched {
             body: body.freeze(),
             final_url: self.url.into(),
@@ -225,16 +224,38 @@ impl Head {
         })
     }
 
-    async fn read(&mut self, claimed: u64) -> Result<BytesMut, FetchError> {
+    async fn read(
+        &mut self,
+        claimed: u64,
+        credit: &mut ImageCredit,
+    ) -> Result<BytesMut, FetchError> {
         let mut body = BytesMut::with_capacity(claimed.min(FIRST_BUFFER) as usize);
         loop {
             let chunk = self.response.chunk().await;
             let Some(chunk) = chunk.map_err(|e| failure(e, self.timeout))? else {
                 return Ok(body);
             };
-            self.check(body.len() as u64 + chunk.len() as u64)?;
+            let got = body.len() as u64 + chunk.len() as u64;
+            self.check(got)?;
+            self.grow(credit, got)?;
             body.extend_from_slice(&chunk);
         }
+    }
+
+    /// Credit for `got` bytes of a body whose length nobody said: twice as much each time. Where that
+    /// does not fit, only the cap is sure to be enough the next time.
+    fn grow(&self, credit: &mut ImageCredit, got: u64) -> Result<(), FetchError> {
+        if got <= credit.held() {
+            return Ok(());
+        }
+        let twice = (credit.held() * 2).clamp(got, self.max_bytes);
+        let grown = credit.resize(twice).or_else(|_| credit.resize(got));
+        grown.map_err(|error| match error {
+            FetchError::NoRoom { .. } => FetchError::NoRoom {
+                bytes: self.max_bytes.min(credit.limit()),
+            },
+            other => other,
+        })
     }
 
     fn check(&self, got: u64) -> Result<(), FetchError> {

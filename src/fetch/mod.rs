@@ -2,8 +2,10 @@
 //!
 //! [`HttpFetcher`] reads `http` and `https` (and `file` under configured roots). What bounds it:
 //!
-//! - one deadline over everything: names, connection, every redirect, head and body. Only waiting
-//!   for image credit is not counted, for that is our own backpressure and not the server's fault;
+//! - one deadline over everything: names, connection, every redirect, head and body;
+//! - credit for the body, found before the request is sent: a response never stays open while its
+//!   body has nowhere to go. What turns out larger than fits is let go, and asked for again once
+//!   there is room;
 //! - a byte cap, applied to `Content-Length` before and to the stream while reading;
 //! - the address guard ([`guard`]): every address, of every hop, is checked, and the connection is
 //!   made to the very address that was checked, so a name cannot change its mind in between;
@@ -34,10 +36,14 @@ use self::{file::FileRoots, guard::AddressGuard, http::HttpHops};
 /// The most redirects that one fetch follows.
 pub const MAX_REDIRECTS: usize = 10;
 
+/// Room that is found before a request is sent, in bytes, unless bodies may not even be so large:
+/// most pictures of the web are smaller.
+pub const EXPECTED_BYTES: u64 = 1 << 20;
+
 /// How to fetch; the `[fetch]` section of the configuration.
 #[derive(Debug, Clone)]
 pub struct FetchSettings {
-    /// Bound of one attempt in all, without the wait for image credit.
+    /// Bound of one attempt in all; the wait for image credit comes before it.
     pub timeout: Duration,
     /// Largest body, in bytes.
     pub max_bytes: u64,
@@ -91,6 +97,7 @@ pub struct HttpFetcher {
     http: HttpHops,
     files: FileRoots,
     timeout: Duration,
+    max_bytes: u64,
 }
 
 impl HttpFetcher {
@@ -122,6 +129,7 @@ impl HttpFetcher {
                 http,
                 files,
                 timeout: settings.timeout,
+                max_bytes: settings.max_bytes,
             }),
             Ok(_) => Err(faults),
             Err(fault) => {
@@ -133,13 +141,46 @@ impl HttpFetcher {
 
     async fn attempt(&self, url: &str, credit: &mut ImageCredit) -> Result<Fetched, FetchError> {
         let url = Url::parse(url).map_err(|e| FetchError::BadUrl(e.to_string()))?;
-        let mut deadline = Deadline::after(self.timeout);
-        if url.scheme() == "file" && !self.files.is_empty() {
-            return self.files.read(&url, credit, &mut deadline).await;
+        if url.scheme() != "file" || self.files.is_empty() {
+            self.check_scheme(&url)?;
         }
-        self.check_scheme(&url)?;
+        if credit.held() > 0 {
+            return self.within_credit(url, credit).await;
+        }
+        // Nobody has made room yet.
+        credit
+            .reserve_expected(EXPECTED_BYTES.min(self.max_bytes))
+            .await;
+        let mut asked_again = false;
+        loop {
+            let fetched = self.within_credit(url.clone(), credit).await;
+            if fetched.is_err() {
+                credit.release();
+            }
+            match fetched {
+                // A body that grows from one answer to the next gets the most there can be.
+                Err(FetchError::NoRoom { .. }) if asked_again => {
+                    credit.reserve(self.max_bytes.min(credit.limit())).await?;
+                }
+                Err(FetchError::NoRoom { bytes }) => credit.reserve(bytes).await?,
+                fetched => return fetched,
+            }
+            asked_again = true;
+        }
+    }
+
+    /// One attempt with the credit there is.
+    async fn within_credit(
+        &self,
+        url: Url,
+        credit: &mut ImageCredit,
+    ) -> Result<Fetched, FetchError> {
+        let deadline = Deadline::after(self.timeout);
+        if url.scheme() == "file" {
+            return self.files.read(&url, credit, deadline).await;
+        }
         let head = deadline.bound(self.http.head(url)).await?;
-        head.body(credit, &mut deadline).await
+        head.body(credit, deadline).await
     }
 
     fn check_scheme(&self, url: &Url) -> Result<(), FetchError> {
@@ -168,8 +209,8 @@ impl Fetcher for HttpFetcher {
     }
 }
 
-/// The bound of one attempt; stands still while it waits for credit.
-#[derive(Debug)]
+/// The bound of one attempt.
+#[derive(Debug, Clone, Copy)]
 struct Deadline {
     at: Instant,
     whole: Duration,
@@ -188,13 +229,5 @@ impl Deadline {
         timeout_at(self.at, work)
             .await
             .unwrap_or(Err(FetchError::Timeout(self.whole)))
-    }
-
-    /// Takes credit for `bytes`; the wait moves the deadline.
-    async fn reserve(&mut self, credit: &mut ImageCredit, bytes: u64) -> Result<(), FetchError> {
-        let asked = Instant::now();
-        credit.reserve(bytes).await?;
-        self.at += asked.elapsed();
-        Ok(())
     }
 }

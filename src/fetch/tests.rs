@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod bounds;
+mod credit;
 mod guarded;
 mod web;
 

@@ -64,6 +64,9 @@ pub struct ModelSettings {
     pub threads: Option<usize>,
     /// Most requests that run at once.
     pub max_running: usize,
+    /// Bytes that pictures may take which are cut into tiles ahead of their turn; two of them are
+    /// cut in any case.
+    pub ahead_bytes: u64,
     /// Which variant of the graphs (`fp16`, `int8`, …); `None`: fp32, else the first there is.
     pub variant: Option<String>,
     /// Whether a text that goes round in a loop is ended with `repeat`.
@@ -80,6 +83,7 @@ impl ModelSettings {
             providers: vec![Provider::Cpu],
             threads: None,
             max_running: 8,
+            ahead_bytes: 128 << 20,
             variant: None,
             stop_on_repeat: true,
         }

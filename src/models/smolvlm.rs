@@ -11,6 +11,7 @@
 
 mod ahead;
 mod features;
+mod footprint;
 mod preprocess;
 mod prompt;
 mod resample;
@@ -22,7 +23,7 @@ use vila2_actors::{
     annotation::ModelFacts,
     error::ModelError,
     image::{Image, ImageId},
-    ports::{Generated, Generator, Prompt, RequestId},
+    ports::{Footprint, Generated, Generator, Prompt, RequestId},
 };
 
 use super::{
@@ -38,10 +39,11 @@ use super::{
 };
 use ahead::TilesAhead;
 use features::{FeatureCache, Features};
+use footprint::{cut_ahead, footprint};
 pub use preprocess::{Preprocess, Tiles};
 pub use prompt::PromptTemplate;
 pub use resample::{Filter, resample};
-use vision::VisionEncoder;
+use vision::{TILES, VisionEncoder};
 
 /// `model_type` of the folders this adapter reads.
 pub const MODEL_TYPES: [&str; 2] = ["smolvlm", "idefics3"];
@@ -263,6 +265,8 @@ pub struct SmolVlm {
     batch: Batch,
     features: FeatureCache,
     tiles: TilesAhead,
+    /// Pictures that are cut ahead at once.
+    cut_ahead: usize,
     waiting: Vec<Waiting>,
     max_running: usize,
     encoded: u64,
@@ -295,8 +299,10 @@ impl SmolVlm {
         let embedder =
             Embedder::new(embedder, decoder.hidden(), folder.vocabulary).map_err(dead)?;
         let batch = Batch::new(decoder, embedder, folder.rules.clone(), folder.longest);
+        let cut_ahead = cut_ahead(&folder.preprocess, settings);
         let mut model = Self {
-            tiles: TilesAhead::new(Arc::clone(&folder.preprocess)),
+            tiles: TilesAhead::new(Arc::clone(&folder.preprocess), cut_ahead),
+            cut_ahead,
             facts: ModelFacts {
                 model: settings.name.clone(),
                 revision: folder.hub.graphs.revision().to_owned(),
@@ -341,11 +347,16 @@ impl SmolVlm {
     /// While others run, nobody waits for tiles: those requests come with a later step. Returns
     /// those that are refused.
     fn prepare(&mut self) -> Result<Vec<(RequestId, ModelError)>, ModelError> {
+        self.features.forget_dropped();
+        self.tiles.collect();
         if self.waiting.is_empty() {
             return Ok(Vec::new());
         }
-        self.features.forget_dropped();
-        self.tiles.collect();
+        for waiting in &self.waiting {
+            if self.features.get(waiting.image.id()).is_none() {
+                self.tiles.begin(&waiting.image);
+            }
+        }
         let ready = |waiting: &Waiting| {
             self.features.get(waiting.image.id()).is_some() || self.tiles.ready(&waiting.image)
         };
@@ -377,7 +388,8 @@ impl SmolVlm {
         Ok(refused)
     }
 
-    /// Computes vision features that are missing. Returns the images that have none, and why.
+    /// Computes vision features that are missing, of as many pictures at a time as go through the
+    /// encoder together: no more tiles lie beside it. Returns the images that have none, and why.
     fn look(&mut self, waiting: &[Waiting]) -> Result<HashMap<ImageId, ModelError>, ModelError> {
         let mut unseen = HashMap::new();
         let mut images: Vec<&Arc<Image>> = Vec::new();
@@ -387,17 +399,34 @@ impl SmolVlm {
             if known || images.iter().any(|other| other.id() == image.id()) {
                 continue;
             }
-            match self.tiles.take(image) {
-                Ok(cut) => {
-                    images.push(image);
-                    tiles.push(cut);
-                }
+            let cut = match self.tiles.take(image) {
+                Ok(cut) => cut,
                 Err(error) => {
                     unseen.insert(image.id(), error);
+                    continue;
                 }
+            };
+            let before: usize = tiles.iter().map(|tiles: &Tiles| tiles.count).sum();
+            if before + cut.count > TILES {
+                self.encode(&mut images, &mut tiles, &mut unseen)?;
             }
+            images.push(image);
+            tiles.push(cut);
         }
-        for (image, features) in images.into_iter().zip(self.vision.run(&tiles)?) {
+        self.encode(&mut images, &mut tiles, &mut unseen)?;
+        Ok(unseen)
+    }
+
+    /// The features of these pictures; their tiles are gone afterwards.
+    fn encode(
+        &mut self,
+        images: &mut Vec<&Arc<Image>>,
+        tiles: &mut Vec<Tiles>,
+        unseen: &mut HashMap<ImageId, ModelError>,
+    ) -> Result<(), ModelError> {
+        let features = self.vision.run(tiles)?;
+        tiles.clear();
+        for (image, features) in images.drain(..).zip(features) {
             match features {
                 Ok(features) => {
                     self.encoded += 1;
@@ -408,7 +437,7 @@ impl SmolVlm {
                 }
             }
         }
-        Ok(unseen)
+        Ok(())
     }
 
     /// Embeddings of the prompt with the image's features at the image tokens.
@@ -525,5 +554,11 @@ impl Generator for SmolVlm {
 
     fn facts(&self) -> ModelFacts {
         self.facts.clone()
+    }
+
+    fn footprint(&self) -> Footprint {
+        let tokens = self.folder.prompt.image_tokens();
+        let feature = tokens * self.vision.hidden() * size_of::<f32>();
+        footprint(&self.folder.preprocess, self.cut_ahead, feature as u64)
     }
 }

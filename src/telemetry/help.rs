@@ -24,7 +24,7 @@ pub(super) fn describe() {
     );
     describe_gauge!(
         IMAGE_BYTES,
-        "Bytes of bodies and pixels alive, bounded by limits.image_bytes."
+        "Bytes of bodies, pixels and what models keep of them, bounded by limits.image_bytes."
     );
     describe_gauge!(OLDEST, "Age of the oldest record on its way, in seconds.");
     describe_gauge!(

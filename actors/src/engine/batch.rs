@@ -3,14 +3,18 @@
 use std::{
     collections::VecDeque,
     sync::mpsc::{Receiver, TryRecvError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
     Ask, Command, Failure,
     host::{Host, rejects},
 };
-use crate::{delivery::Worked, error::ModelError, ports::BatchModel};
+use crate::{
+    delivery::{Cut, Worked},
+    error::ModelError,
+    ports::BatchModel,
+};
 
 /// Serves until told to stop.
 pub(super) fn serve<M>(host: Host<M>, mailbox: Receiver<Command<M::Question, M::Answer>>)
@@ -59,15 +63,14 @@ impl<M: BatchModel + ?Sized> Batch<M> {
             self.hold();
             return;
         }
-        let now = Instant::now();
         for _ in 0..self.waiting.len() {
             let Some(ask) = self.waiting.pop_front() else {
                 return;
             };
-            match self.host.cut(&ask.ticket, now) {
+            match self.host.cut(&ask.ticket, Duration::ZERO) {
                 None => self.waiting.push_back(ask),
                 Some(cut) => {
-                    let worked = Worked::since(now);
+                    let worked = Worked::since(Instant::now());
                     ask.answer(Err(Failure::Cut(cut)), worked, &self.host.facts);
                 }
             }
@@ -95,7 +98,7 @@ impl<M: BatchModel + ?Sized> Batch<M> {
     #[allow(clippy::type_complexity)]
     fn run(
         &mut self,
-        batch: Vec<Ask<M::Question, M::Answer>>,
+        mut batch: Vec<Ask<M::Question, M::Answer>>,
         alone: bool,
     ) -> Result<(), (Vec<Ask<M::Question, M::Answer>>, ModelError)> {
         let started = Instant::now();
@@ -121,10 +124,19 @@ impl<M: BatchModel + ?Sized> Batch<M> {
             (host.chain.tracing).batch(&host.name, &host.facts.model, times, members, 1);
         }
         match result {
-            Err(error) => Err((batch, error)),
+            Err(error) => {
+                for ask in &mut batch {
+                    ask.ticket.spent += worked.whole();
+                }
+                Err((batch, error))
+            }
             Ok(answers) => {
                 for (ask, answer) in batch.into_iter().zip(answers) {
                     match answer {
+                        Ok(_) if too_late(&ask, worked) => {
+                            let cut = Err(Failure::Cut(Cut::Expired));
+                            ask.answer(cut, worked, &self.host.facts);
+                        }
                         Ok(answer) => ask.answer(Ok(answer), worked, &self.host.facts),
                         Err(error) => {
                             self.mend(&error);
@@ -156,7 +168,7 @@ impl<M: BatchModel + ?Sized> Batch<M> {
     /// says that this was it, until its attempts are spent where the run failed.
     fn fault(
         &mut self,
-        ask: Ask<M::Question, M::Answer>,
+        mut ask: Ask<M::Question, M::Answer>,
         worked: Worked,
         error: ModelError,
         retried: bool,
@@ -165,6 +177,7 @@ impl<M: BatchModel + ?Sized> Batch<M> {
         if retried || spent || rejects(&error) {
             self.host.refuse(ask, worked, &error, attempts);
         } else {
+            ask.ticket.spent += worked.whole();
             self.run_alone(ask);
         }
     }
@@ -172,6 +185,11 @@ impl<M: BatchModel + ?Sized> Batch<M> {
     fn run_alone(&mut self, ask: Ask<M::Question, M::Answer>) {
         if !self.host.alive() {
             self.waiting.push_front(ask);
+            return;
+        }
+        if let Some(cut) = self.host.cut(&ask.ticket, Duration::ZERO) {
+            let worked = Worked::since(Instant::now());
+            ask.answer(Err(Failure::Cut(cut)), worked, &self.host.facts);
             return;
         }
         if let Err((batch, error)) = self.run(vec![ask], true) {
@@ -194,4 +212,11 @@ impl<M: BatchModel + ?Sized> Batch<M> {
             ask.answer(Err(Failure::Held), worked, &self.host.facts);
         }
     }
+}
+
+/// Whether a run took longer than the stage allows: it cannot be stopped in the middle. What only
+/// the record's own budget forbids is kept, for it is here.
+fn too_late<Q, A>(ask: &Ask<Q, A>, worked: Worked) -> bool {
+    let took = worked.whole() + ask.ticket.spent;
+    ask.ticket.timeout.is_some_and(|timeout| took > timeout)
 }

@@ -133,7 +133,7 @@ impl Generate {
         for queue in [&mut self.waiting, &mut self.followups, &mut self.suspects] {
             for _ in 0..queue.len() {
                 let Some(ask) = queue.pop_front() else { break };
-                match self.host.cut(&ask.ticket, now) {
+                match self.host.cut(&ask.ticket, Duration::ZERO) {
                     None => queue.push_back(ask),
                     Some(cut) => {
                         let worked = Worked::since(now);
@@ -148,7 +148,9 @@ impl Generate {
             let Some(index) = self.running.iter().position(|one| one.id == id) else {
                 return;
             };
-            if let Some(cut) = self.host.cut(&self.running[index].ask.ticket, now) {
+            let running = &self.running[index];
+            let worked = now.duration_since(running.started);
+            if let Some(cut) = self.host.cut(&running.ask.ticket, worked) {
                 let Running { ask, started, .. } = self.leave(index);
                 ask.answer(
                     Err(Failure::Cut(cut)),
@@ -215,7 +217,7 @@ impl Generate {
 
     fn start(&mut self, ask: Asked) {
         let started = Instant::now();
-        if let Some(cut) = self.host.cut(&ask.ticket, started) {
+        if let Some(cut) = self.host.cut(&ask.ticket, Duration::ZERO) {
             let worked = Worked::since(started);
             ask.answer(Err(Failure::Cut(cut)), worked, &self.host.facts);
             return;
@@ -304,13 +306,17 @@ impl Generate {
     fn fault(&mut self, index: usize, error: &ModelError) {
         let retried = self.alone;
         let Running {
-            id, ask, started, ..
+            id,
+            mut ask,
+            started,
+            ..
         } = self.leave(index);
         self.cancel(id);
         let (spent, attempts) = self.host.blame(&ask.ticket);
         if retried || spent || rejects(error) {
             (self.host).refuse(ask, Worked::since(started), error, attempts);
         } else {
+            ask.ticket.spent += started.elapsed();
             self.suspects.push_back(ask);
         }
     }
@@ -320,11 +326,15 @@ impl Generate {
     fn failed(&mut self, error: &ModelError) {
         let members = self.stop_running(error);
         let lone = members.len() == 1;
-        for Running { ask, started, .. } in members {
+        for Running {
+            mut ask, started, ..
+        } in members
+        {
             let (spent, attempts) = self.host.blame(&ask.ticket);
             if lone && spent && self.host.alive() {
                 (self.host).refuse(ask, Worked::since(started), error, attempts);
             } else {
+                ask.ticket.spent += started.elapsed();
                 self.suspects.push_back(ask);
             }
         }
@@ -358,7 +368,10 @@ impl Generate {
         if let Err(error) = cancelled {
             // An error of the whole, but the one to blame has left: nobody else is.
             let members = self.stop_running(&error);
-            (self.suspects).extend(members.into_iter().map(|member| member.ask));
+            (self.suspects).extend(members.into_iter().map(|mut member| {
+                member.ask.ticket.spent += member.started.elapsed();
+                member.ask
+            }));
         }
     }
 

@@ -161,12 +161,14 @@ impl<M: ?Sized> Host<M> {
         (attempts >= self.chain.config.attempts, attempts)
     }
 
-    /// Whether a question is no longer worth an answer.
-    pub(super) fn cut(&self, ticket: &Ticket, now: std::time::Instant) -> Option<Cut> {
+    /// Whether a question is no longer worth an answer, after its model has been working on it for
+    /// `worked` this time. One that waits is given up only where its epoch ended, or earlier runs
+    /// have spent all it had.
+    pub(super) fn cut(&self, ticket: &Ticket, worked: Duration) -> Option<Cut> {
         if !self.chain.ledger.is_current(&ticket.record, ticket.epoch) {
             Some(Cut::Stale)
         } else {
-            (now >= ticket.deadline).then_some(Cut::Expired)
+            (worked >= ticket.left()).then_some(Cut::Expired)
         }
     }
 

@@ -175,7 +175,9 @@ fn ask(
             stage,
             record,
             epoch,
-            deadline: Instant::now() + time,
+            budget: time,
+            spent: Duration::ZERO,
+            timeout: None,
             trace: Trace {
                 root: Context::new(),
                 recording: false,
@@ -341,5 +343,86 @@ fn a_model_that_panics_when_it_is_told_to_stop_harms_nobody_else() {
     let failed = chain.ledger.attempts(&record(2, 1), Stage::Caption);
     assert_eq!(failed, 0, "nobody is to blame");
     assert!(!chain.has_failed());
+    engine.stop();
+}
+
+/// Fails every run, each after a while.
+struct AlwaysFails(Duration);
+
+impl BatchModel for AlwaysFails {
+    type Question = u64;
+    type Answer = ();
+
+    fn max_batch(&self) -> usize {
+        4
+    }
+
+    fn run(&mut self, _: &[u64]) -> Result<Vec<Result<(), ModelError>>, ModelError> {
+        let started = Instant::now();
+        while started.elapsed() < self.0 {
+            std::thread::park_timeout(self.0);
+        }
+        Err(ModelError::Run(String::from("NaN")))
+    }
+
+    fn self_check(&mut self) -> Result<(), ModelError> {
+        Ok(())
+    }
+
+    fn facts(&self) -> ModelFacts {
+        ModelFacts {
+            model: String::from("always fails"),
+            revision: String::new(),
+            prompt: None,
+        }
+    }
+}
+
+#[test]
+fn every_run_of_a_question_counts_as_work_until_its_budget_is_spent() {
+    let (run, budget) = (Duration::from_millis(20), Duration::from_millis(50));
+    let ledger = Arc::new(Ledger::new());
+    ledger.assign(&Arc::from("images"), 0, Some(0), None);
+    let record = RecordId {
+        topic: Arc::from("images"),
+        partition: 0,
+        offset: 0,
+    };
+    let Admission::New(epoch) = ledger.admit(&record) else {
+        panic!("{record} is not new");
+    };
+    let config = ChainConfig {
+        attempts: 100,
+        ..ChainConfig::default()
+    };
+    let chain = Arc::new(Chain::new(config, ledger));
+    let load: Load<AlwaysFails> = Arc::new(move || Ok(Box::new(AlwaysFails(run))));
+    let (engine, _) = Engine::of_batch_model("fails", load, &chain);
+    let (answers, answer) = mpsc::channel();
+    engine.ask(Ask {
+        question: 0,
+        ticket: Ticket {
+            stage: Stage::ReadText,
+            record: record.clone(),
+            epoch,
+            budget,
+            spent: Duration::ZERO,
+            timeout: None,
+            trace: Trace {
+                root: Context::new(),
+                recording: false,
+            },
+        },
+        reply: Box::new(move |answer| drop(answers.send(answer))),
+    });
+    let answer = answer
+        .recv_timeout(Duration::from_secs(60))
+        .expect("an answer");
+    assert!(
+        matches!(answer.result, Err(Failure::Cut(Cut::Expired))),
+        "{answer:?}"
+    );
+    assert!(answer.worked.before >= budget, "{answer:?}");
+    assert!(chain.ledger.attempts(&record, Stage::ReadText) <= 3);
     engine.stop();
 }

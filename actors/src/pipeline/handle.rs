@@ -109,6 +109,12 @@ impl PipelineHandle {
         self.shared.chain.bytes.used()
     }
 
+    /// The most bytes of bodies and pixels that were ever alive at once.
+    #[must_use]
+    pub fn most_image_bytes(&self) -> u64 {
+        self.shared.chain.bytes.most_used()
+    }
+
     /// What each engine did so far.
     #[must_use]
     pub fn engines(&self) -> Vec<EngineStats> {

@@ -1,10 +1,11 @@
 //! decode: makes pixels of the body. Each record in a task of its own, the work on blocking
-//! threads, as many at once as there are cores.
+//! threads, as many at once as there are cores. Between the header and the pixels it waits for
+//! room, with nothing but the body in hand.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use opentelemetry::KeyValue;
@@ -13,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::{Exit, pass, take_up};
 use crate::{
-    delivery::{Cut, Worked},
+    delivery::{Cut, Delivery, Worked},
     engine::panicked,
     envelope::Envelope,
     error::{DecodeError, Disposition, Reason},
@@ -30,6 +31,8 @@ pub(crate) struct Inner {
     pub(crate) decoder: Arc<dyn Decoder>,
     /// Blocking threads that may decode. Held for one decode only, never while waiting.
     pub(crate) threads: Arc<Semaphore>,
+    /// Bytes that the models keep of each picture, beside its pixels.
+    pub(crate) kept_by_models: u64,
     pub(crate) next: ActorRef<CaptionMessage>,
     pub(crate) exit: Exit,
 }
@@ -60,37 +63,25 @@ impl Inner {
     async fn decode(&self, envelope: Envelope<Body>) {
         let Envelope { mut delivery, body } = envelope;
         let Body { request, fetched } = body;
-        let body = fetched.body.len() as u64;
-        let claimed = self.claim(&fetched).and_then(|bytes| {
-            // Grows without waiting: only an image above the whole budget is refused.
-            (delivery.credit.resize(bytes + body))
-                .map_err(|error| (Reason::TooLarge, error.to_string()))
-        });
-        let mut started = Instant::now();
-        let result = match claimed {
-            Err(refused) => Ok(Err(refused)),
-            Ok(()) => {
-                let work = self.on_a_thread(fetched, &mut started);
-                delivery.within(work).await
-            }
+        let size = fetched.body.len() as u64;
+        let started = Instant::now();
+        let mut spent = Duration::ZERO;
+        let result = self.work(&mut delivery, fetched, &mut spent).await;
+        let worked = Worked {
+            waited: started.elapsed().saturating_sub(spent),
+            ..Worked::since(started)
         };
         let error = match &result {
             Ok(Ok(_)) => None,
             Ok(Err((_, detail))) => Some(detail.as_str()),
             Err(_) => Some("cut off"),
         };
-        delivery.worked(Stage::Decode, Worked::since(started), error, || {
-            vec![KeyValue::new("vila2.file.size", body as i64)]
+        delivery.worked(Stage::Decode, worked, error, || {
+            vec![KeyValue::new("vila2.file.size", size as i64)]
         });
         let id = request.id.clone();
         match result {
             Ok(Ok(decoded)) => {
-                let pixels = decoded.image.pixels.len() as u64;
-                if let Err(error) = delivery.credit.resize(pixels) {
-                    let envelope = Envelope::new(delivery, ());
-                    (self.exit).reject(envelope, id, Reason::TooLarge, error.to_string(), 1);
-                    return;
-                }
                 let envelope = Envelope::new(delivery, Picture { request, decoded });
                 pass(&self.next, CaptionMessage::Decoded(envelope));
             }
@@ -103,38 +94,85 @@ impl Inner {
         }
     }
 
-    /// Bytes that decoding will need, as the file's header says.
-    fn claim(&self, fetched: &Fetched) -> Result<u64, (Reason, String)> {
-        let header = catch_unwind(AssertUnwindSafe(|| self.decoder.header(&fetched.body)));
-        match header {
-            Ok(Ok(header)) => Ok(header.decoded_bytes),
-            Ok(Err(error)) => Err(refused(&error)),
-            Err(panic) => Err((Reason::CorruptImage, panicked(panic.as_ref()))),
+    /// Reads the header, takes credit for what decoding and the models will hold of this picture,
+    /// then decodes.
+    async fn work(
+        &self,
+        delivery: &mut Delivery,
+        fetched: Fetched,
+        spent: &mut Duration,
+    ) -> Result<Result<Decoded, Refused>, Cut> {
+        let body = fetched.body;
+        let header = {
+            let body = body.clone();
+            let read = move |decoder: &dyn Decoder| decoder.header(&body);
+            self.on_a_thread(delivery, spent, read).await?
+        };
+        let header = match header {
+            Ok(header) => header,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let kept = self.kept_by_models;
+        let claim = header.decoded_bytes.saturating_add(kept);
+        // It goes with the thread, which cannot be stopped: a decode that is given up holds its
+        // bytes until it ends.
+        let empty = self.exit.chain.bytes.credit();
+        let mut credit = std::mem::replace(&mut delivery.credit, empty);
+        // What fetch reserved may be more than what came.
+        let shrunk = credit.resize((body.len() as u64).min(credit.held()));
+        let reserved = match shrunk {
+            Ok(()) => delivery.waits(credit.reserve_pixels(claim)).await?,
+            error => error,
+        };
+        if let Err(error) = reserved {
+            let detail =
+                format!("file, decoded picture and models' share: {error} by limits.image_bytes");
+            return Ok(Err((Reason::TooLarge, detail)));
         }
+        let decode = move |decoder: &dyn Decoder| {
+            let decoded = decoder.decode(body)?;
+            Ok((decoded, credit))
+        };
+        let decoded = self.on_a_thread(delivery, spent, decode).await?;
+        Ok(decoded.map(|(decoded, mut credit)| {
+            credit.keep_pixels(decoded.image.pixels.len() as u64 + kept);
+            delivery.credit = credit;
+            decoded
+        }))
     }
 
-    async fn on_a_thread(
+    /// Runs `work` on a thread that may decode; the wait for one is no work.
+    async fn on_a_thread<T: Send + 'static>(
         &self,
-        fetched: Fetched,
-        started: &mut Instant,
-    ) -> Result<Decoded, (Reason, String)> {
-        let permit = Arc::clone(&self.threads).acquire_owned().await;
-        *started = Instant::now();
+        delivery: &Delivery,
+        spent: &mut Duration,
+        work: impl FnOnce(&dyn Decoder) -> Result<T, DecodeError> + Send + 'static,
+    ) -> Result<Result<T, Refused>, Cut> {
+        let permit = delivery
+            .waits(Arc::clone(&self.threads).acquire_owned())
+            .await?;
+        let began = Instant::now();
         let decoder = Arc::clone(&self.decoder);
         let work = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            catch_unwind(AssertUnwindSafe(|| decoder.decode(fetched.body)))
+            catch_unwind(AssertUnwindSafe(|| work(&*decoder)))
         });
-        match work.await {
-            Ok(Ok(Ok(decoded))) => Ok(decoded),
+        let left = delivery.left().saturating_sub(*spent);
+        let done = delivery.within(left, work).await;
+        *spent += began.elapsed();
+        Ok(match done? {
+            Ok(Ok(Ok(done))) => Ok(done),
             Ok(Ok(Err(error))) => Err(refused(&error)),
             Ok(Err(panic)) => Err((Reason::CorruptImage, panicked(panic.as_ref()))),
             Err(error) => Err((Reason::CorruptImage, error.to_string())),
-        }
+        })
     }
 }
 
-fn refused(error: &DecodeError) -> (Reason, String) {
+/// Why a picture is not decoded, and in words.
+type Refused = (Reason, String);
+
+fn refused(error: &DecodeError) -> Refused {
     match error.disposition() {
         Disposition::Reject(reason) | Disposition::Retry(reason, _) => (reason, error.to_string()),
         Disposition::Fail => (Reason::CorruptImage, error.to_string()),

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use super::{Exit, pass, take_up};
 use crate::{
     budget::ImageCredit,
-    delivery::Worked,
+    delivery::{Cut, Delivery, Worked},
     engine::panicked,
     envelope::Envelope,
     error::{Disposition, FetchError, Reason},
@@ -60,11 +60,26 @@ impl Actor for Fetch {
     }
 }
 
+/// Responses that are given up for want of room without counting as attempts: one that was larger
+/// than expected, one that was larger still. A server that goes on changing its mind does count.
+const FREE_RETURNS: u32 = 2;
+
 /// What was spent on a record.
 #[derive(Default)]
 struct Spent {
     attempts: u32,
-    waited: Duration,
+    /// Waiting between two attempts.
+    between: Duration,
+    /// Attempts.
+    work: Duration,
+    /// Responses that were given up for want of room.
+    returned: u32,
+}
+
+impl Spent {
+    fn in_all(&self) -> Duration {
+        self.work + self.between
+    }
 }
 
 impl Inner {
@@ -72,10 +87,11 @@ impl Inner {
         let started = Instant::now();
         let mut credit = self.exit.chain.bytes.credit();
         let mut spent = Spent::default();
-        let work = self.attempts(&envelope.body.url, &mut credit, &mut spent);
-        let result = envelope.delivery.within(work).await;
+        let url = envelope.body.url.clone();
+        let attempts = self.attempts(&envelope.delivery, &url, &mut credit, &mut spent);
+        let result = attempts.await;
         let worked = Worked {
-            waited: spent.waited + credit.waited(),
+            waited: started.elapsed().saturating_sub(spent.work),
             ..Worked::since(started)
         };
         let error = match &result {
@@ -83,7 +99,6 @@ impl Inner {
             Ok(Err((_, detail))) => Some(detail.as_str()),
             Err(_) => Some("cut off"),
         };
-        let url = envelope.body.url.clone();
         (envelope.delivery).worked(Stage::Fetch, worked, error, || {
             let retries = i64::from(spent.attempts.saturating_sub(1));
             vec![
@@ -91,6 +106,7 @@ impl Inner {
                 KeyValue::new("http.request.resend_count", retries),
             ]
         });
+        envelope.delivery.charge(spent.between);
         let id = || envelope.body.id.clone();
         match result {
             Ok(Ok(fetched)) => {
@@ -113,37 +129,59 @@ impl Inner {
 
     async fn attempts(
         &self,
+        delivery: &Delivery,
         url: &str,
         credit: &mut ImageCredit,
         spent: &mut Spent,
-    ) -> Result<Fetched, (Reason, String)> {
+    ) -> Result<Result<Fetched, (Reason, String)>, Cut> {
         let config = &self.exit.chain.config.fetch;
         let mut backoff = config.backoff;
+        let left = |spent: &Spent| delivery.left().saturating_sub(spent.in_all());
         loop {
             spent.attempts += 1;
-            let queued = Instant::now();
-            let socket = self.sockets.acquire().await;
-            spent.waited += queued.elapsed();
+            // Room first, then the socket, then the request: what waits for room holds no socket,
+            // and no response stays open while its body has nowhere to go.
+            (delivery.waits(credit.reserve_expected(config.expected_bytes))).await?;
+            let socket = delivery.waits(self.sockets.acquire()).await?;
+            let began = Instant::now();
             let once = async { self.fetcher.fetch(url, credit).await };
-            let result = AssertUnwindSafe(once).catch_unwind().await;
+            let once = AssertUnwindSafe(once).catch_unwind();
+            let result = delivery.within(left(spent), once).await;
             drop(socket);
+            let took = began.elapsed();
             let error = match result {
-                Ok(Ok(fetched)) => return Ok(fetched),
-                Ok(Err(error)) => error,
-                Err(panic) => FetchError::Connection(panicked(panic.as_ref())),
+                Ok(Ok(Err(FetchError::NoRoom { bytes }))) if spent.returned < FREE_RETURNS => {
+                    spent.returned += 1;
+                    spent.attempts -= 1;
+                    credit.release();
+                    if let Err(error) = delivery.waits(credit.reserve(bytes)).await? {
+                        return Ok(Err((Reason::TooLarge, error.to_string())));
+                    }
+                    continue;
+                }
+                result => {
+                    spent.work += took;
+                    match result? {
+                        Ok(Ok(fetched)) => return Ok(Ok(fetched)),
+                        Ok(Err(error)) => error,
+                        Err(panic) => FetchError::Connection(panicked(panic.as_ref())),
+                    }
+                }
             };
             let (reason, asked) = match error.disposition() {
                 Disposition::Retry(reason, wait) => (reason, wait.unwrap_or_default()),
-                Disposition::Reject(reason) => return Err((reason, error.to_string())),
-                Disposition::Fail => return Err((Reason::FetchFailed, error.to_string())),
+                Disposition::Reject(reason) => return Ok(Err((reason, error.to_string()))),
+                Disposition::Fail => return Ok(Err((Reason::FetchFailed, error.to_string()))),
             };
             if spent.attempts > config.retries || asked > config.max_backoff {
-                return Err((reason, error.to_string()));
+                return Ok(Err((reason, error.to_string())));
             }
             credit.release();
             let wait = backoff.min(config.max_backoff).max(asked);
-            tokio::time::sleep(wait).await;
-            spent.waited += wait;
+            let slept = Instant::now();
+            let waited = (delivery.within(left(spent), tokio::time::sleep(wait))).await;
+            spent.between += slept.elapsed();
+            waited?;
             backoff *= 2;
         }
     }

@@ -17,8 +17,8 @@ use crate::{
     image::{Decoded, Fetched, Image, ImageFacts, ImageHeader},
     ledger::Ledger,
     ports::{
-        BatchModel, Decoder, Fetcher, Generated, Generator, MergeInput, Merger, Outgoing, Prompt,
-        Publisher, RequestId,
+        BatchModel, Decoder, Fetcher, Footprint, Generated, Generator, MergeInput, Merger,
+        Outgoing, Prompt, Publisher, RequestId,
     },
 };
 
@@ -160,6 +160,8 @@ impl Fetcher for FakeFetcher {
             };
             self.seen.add();
             let fetching = (self.script)(attempt);
+            // A real answer takes a while: others ask in the meantime.
+            tokio::task::yield_now().await;
             credit.reserve(self.body_bytes).await?;
             match fetching {
                 Fetching::Body => Ok(Fetched {
@@ -237,6 +239,7 @@ pub(super) struct FakeGenerator {
     pub(super) check: Script<(), Result<(), ModelError>>,
     /// How often it was built, this time included.
     pub(super) build: usize,
+    pub(super) footprint: Footprint,
 }
 
 impl Generator for FakeGenerator {
@@ -302,6 +305,10 @@ impl Generator for FakeGenerator {
 
     fn self_check(&mut self) -> Result<(), ModelError> {
         (self.check)(())
+    }
+
+    fn footprint(&self) -> Footprint {
+        self.footprint
     }
 
     fn facts(&self) -> ModelFacts {

@@ -22,7 +22,10 @@ use crate::{
     ledger::Ledger,
     list::ListSource,
     pipeline::{Pipeline, PipelineHandle, Ports, StartError},
-    ports::{Destination, Generator, Load, Located, Outgoing, Prompt, Relater, Source, TextReader},
+    ports::{
+        Destination, Footprint, Generator, Load, Located, Outgoing, Prompt, Relater, Source,
+        TextReader,
+    },
 };
 
 /// What a fake does, by what it is given.
@@ -39,6 +42,8 @@ pub struct World {
     pub body_bytes: u64,
     pub decoded_bytes: u64,
     pub slots: usize,
+    /// What the generator holds of pictures.
+    pub footprint: Footprint,
     /// (number, attempt from 1 on)
     pub fetch: Script<(u64, u32), Fetching>,
     pub decode: Script<u64, Decoding>,
@@ -69,6 +74,7 @@ impl Default for World {
             body_bytes: 10,
             decoded_bytes: 100,
             slots: 4,
+            footprint: Footprint::default(),
             fetch: Arc::new(|_| Fetching::Body),
             decode: Arc::new(|_| Decoding::Picture),
             generate: Arc::new(|(number, prompt)| World::generated(number, &prompt)),
@@ -110,6 +116,7 @@ impl World {
             let (script, seen, load, check) =
                 (self.generate, admitted.clone(), self.load, self.check);
             let (slots, builds) = (self.slots, AtomicUsize::new(0));
+            let footprint = self.footprint;
             Arc::new(move || {
                 load(())?;
                 Ok(Box::new(FakeGenerator {
@@ -120,6 +127,7 @@ impl World {
                     script: Arc::clone(&script),
                     seen: seen.clone(),
                     running: Vec::new(),
+                    footprint,
                 }))
             })
         };

@@ -23,6 +23,9 @@ type Cut = Result<Tiles, ModelError>;
 #[derive(Debug)]
 pub(super) struct TilesAhead {
     preprocess: Arc<Preprocess>,
+    /// How many pictures may be cut or lie cut at the same time: their tiles are many times as
+    /// large as they are.
+    most: usize,
     sender: Sender<(ImageId, Cut)>,
     receiver: Receiver<(ImageId, Cut)>,
     /// `None` while they are being cut.
@@ -30,18 +33,25 @@ pub(super) struct TilesAhead {
 }
 
 impl TilesAhead {
-    pub(super) fn new(preprocess: Arc<Preprocess>) -> Self {
+    pub(super) fn new(preprocess: Arc<Preprocess>, most: usize) -> Self {
         let (sender, receiver) = channel();
         Self {
             preprocess,
+            most,
             sender,
             receiver,
             by_image: HashMap::new(),
         }
     }
 
-    /// Begins to cut a picture, unless that was begun before.
+    /// Begins to cut a picture, unless that was begun before or there is no room for its tiles.
     pub(super) fn begin(&mut self, image: &Arc<Image>) {
+        if self.by_image.len() < self.most {
+            self.cut(image);
+        }
+    }
+
+    fn cut(&mut self, image: &Arc<Image>) {
         if self.by_image.contains_key(&image.id()) {
             return;
         }
@@ -71,12 +81,13 @@ impl TilesAhead {
         (self.by_image.get(&image.id())).is_some_and(|(_, cut)| cut.is_some())
     }
 
-    /// The tiles of a picture; waits for them.
+    /// The tiles of a picture; waits for them. One that was not begun is cut beyond the room there
+    /// is.
     ///
     /// # Errors
     /// [`ModelError::Run`] where the picture cannot be cut.
     pub(super) fn take(&mut self, image: &Arc<Image>) -> Cut {
-        self.begin(image);
+        self.cut(image);
         loop {
             if self.ready(image)
                 && let Some((_, Some(cut))) = self.by_image.remove(&image.id())
@@ -92,5 +103,33 @@ impl TilesAhead {
         if let Some((_, kept)) = self.by_image.get_mut(&id) {
             *kept = Some(cut);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn no_more_pictures_are_cut_ahead_than_there_is_room_for() {
+        let config = json!({
+            "size": { "longest_edge": 16 },
+            "max_image_size": { "longest_edge": 8 },
+        });
+        let preprocess = Preprocess::read(&config).expect("right");
+        assert_eq!(preprocess.most_tiles(), 5);
+        assert_eq!(preprocess.most_bytes(), 5 * 3 * 64 * 4 + 2 * 3 * 256);
+        let mut ahead = TilesAhead::new(Arc::new(preprocess), 2);
+        let image = || Image::new(4, 4, vec![0; 48].into(), (4, 4));
+        let images: Vec<_> = (0..4).map(|_| image()).collect();
+        images.iter().for_each(|image| ahead.begin(image));
+        assert_eq!(ahead.by_image.len(), 2);
+        // One that was not begun is cut all the same when its turn comes.
+        assert_eq!(ahead.take(&images[3]).expect("cut").count, 5);
+        assert_eq!(ahead.take(&images[0]).expect("cut").count, 5);
+        ahead.begin(&images[2]);
+        assert_eq!(ahead.by_image.len(), 2);
     }
 }

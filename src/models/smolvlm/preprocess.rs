@@ -114,6 +114,30 @@ impl Preprocess {
         self.tile
     }
 
+    /// Bytes of one tile.
+    #[must_use]
+    pub(super) fn tile_bytes(&self) -> u64 {
+        3 * (self.tile * self.tile * size_of::<f32>()) as u64
+    }
+
+    /// The most tiles that a picture is cut into.
+    #[must_use]
+    pub(super) fn most_tiles(&self) -> u64 {
+        let per_side = self.longest_edge.unwrap_or(LARGEST).div_ceil(self.tile);
+        match self.splitting {
+            true => (per_side * per_side + 1) as u64,
+            false => 1,
+        }
+    }
+
+    /// The most bytes of a picture while it is cut: its tiles, and the two sizes it goes through.
+    #[must_use]
+    pub(super) fn most_bytes(&self) -> u64 {
+        let side = self.longest_edge.unwrap_or(LARGEST).max(self.tile);
+        let side = side.next_multiple_of(self.tile) as u64;
+        self.most_tiles() * self.tile_bytes() + 2 * 3 * side * side
+    }
+
     /// Rows and columns of tiles for a picture of this size; (0, 0) where it is one tile alone.
     #[must_use]
     pub fn grid(&self, width: u32, height: u32) -> (usize, usize) {

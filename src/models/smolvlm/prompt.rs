@@ -102,6 +102,11 @@ impl PromptTemplate {
         }
     }
 
+    /// Image tokens of one tile.
+    pub(super) fn image_tokens(&self) -> usize {
+        self.image_tokens
+    }
+
     /// The ids of a prompt about one image cut into `rows × columns` tiles (0 × 0: one tile).
     ///
     /// # Errors

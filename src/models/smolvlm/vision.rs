@@ -15,7 +15,7 @@ use crate::models::{
 };
 
 /// Most tiles of one run: bounds its memory.
-const TILES: usize = 16;
+pub(super) const TILES: usize = 16;
 
 /// A vision encoder graph with its session.
 #[derive(Debug)]

@@ -10,7 +10,8 @@ use std::{
 
 use crate::{
     annotation::Status,
-    ports::Source,
+    error::FetchError,
+    ports::{Footprint, Source},
     testkit::{Answering, Fetching, Generating, Publishing, World},
 };
 
@@ -39,7 +40,7 @@ async fn never_more_records_are_on_their_way_than_there_are_permits() {
 #[tokio::test]
 async fn bodies_wait_for_bytes_and_a_revocation_gives_them_back() {
     let mut world = World {
-        body_bytes: 400,
+        body_bytes: 90,
         fetch: Arc::new(|_| Fetching::Never),
         ..World::default()
     };
@@ -49,15 +50,16 @@ async fn bodies_wait_for_bytes_and_a_revocation_gives_them_back() {
     let feeding = chain.feeding();
     let (fetched, handle) = (chain.fetched.clone(), chain.handle.clone());
     let two = async move {
-        fetched.reaches(3).await;
-        while handle.image_bytes() < 800 {
+        // Bodies have a quarter, and a quarter of that is kept for growth.
+        fetched.reaches(2).await;
+        while handle.image_bytes() != 180 {
             tokio::task::yield_now().await;
         }
     };
     chain.patiently("two bodies", two).await;
     assert_eq!(
         (chain.handle.image_bytes(), chain.handle.in_flight()),
-        (800, 3)
+        (180, 3)
     );
     chain.ledger.revoke("images", 0);
     chain.patiently("all home", chain.handle.idle()).await;
@@ -70,7 +72,7 @@ async fn bodies_wait_for_bytes_and_a_revocation_gives_them_back() {
 async fn a_byte_gate_far_below_the_work_lets_all_of_it_through() {
     let mut world = World {
         body_bytes: 400,
-        // Every reservation grows, so the budget is in debt again and again.
+        // Each picture is above the share of pixels, so they go one by one.
         decoded_bytes: 900,
         ..World::default()
     };
@@ -80,6 +82,53 @@ async fn a_byte_gate_far_below_the_work_lets_all_of_it_through() {
     chain.run().await;
     assert_eq!(chain.captions().len(), 60);
     chain.finish().await;
+}
+
+#[tokio::test]
+async fn bodies_and_pixels_never_take_more_than_the_limit() {
+    let mut world = World {
+        body_bytes: 30,
+        decoded_bytes: 300,
+        slots: 64,
+        ..World::default()
+    };
+    world.config.limits.image_bytes = 2_000;
+    world.config.limits.decoders = 8;
+    let mut chain = world.start().await;
+    chain.push(400);
+    chain.run().await;
+    assert_eq!(chain.captions().len(), 400);
+    let most = chain.handle.most_image_bytes();
+    assert!((600..=2_000).contains(&most), "{most}");
+    chain.finish().await;
+}
+
+#[tokio::test]
+async fn what_models_keep_of_a_picture_counts_and_what_they_prepare_is_set_aside() {
+    let mut world = World {
+        decoded_bytes: 300,
+        footprint: Footprint {
+            preparing: 900,
+            per_image: 600,
+        },
+        slots: 64,
+        ..World::default()
+    };
+    world.config.limits.image_bytes = 2_000;
+    let mut chain = world.clone().start().await;
+    chain.push(50);
+    chain.run().await;
+    assert_eq!(chain.captions().len(), 50);
+    let most = chain.handle.most_image_bytes();
+    assert!((900..=1_100).contains(&most), "{most}");
+    chain.finish().await;
+
+    world.footprint.preparing = 1_001;
+    let refused = world.try_start().await.expect_err("more than half");
+    let text = refused.to_string();
+    for part in ["limits.image_bytes: 2000", "model `captioner` 1001", "2002"] {
+        assert!(text.contains(part), "{text}");
+    }
 }
 
 #[tokio::test]
@@ -178,6 +227,149 @@ async fn a_stuck_record_becomes_a_dead_letter_and_the_others_finish() {
     );
     assert_eq!(chain.captions().len(), 17);
     assert_eq!(chain.handle.restarts(), 0);
+    chain.finish().await;
+}
+
+/// One record is worked on until its budget is spent; those behind it wait longer than that.
+async fn only_the_first_is_stuck(world: World, what: &str) {
+    let mut world = world;
+    world.config.limits.record = Duration::from_millis(300);
+    let mut chain = world.start().await;
+    chain.push(20);
+    chain.run().await;
+    let stuck = [(0, String::from("stuck"))];
+    assert_eq!(chain.reasons(), stuck, "waiting for {what}");
+    assert_eq!(chain.captions().len(), 19, "waiting for {what}");
+    let waited = (chain.captions().values())
+        .map(|caption| caption.queue_ms.values().sum::<f64>())
+        .fold(0.0, f64::max);
+    assert!(waited > 290.0, "{waited} ms of waiting for {what}");
+    chain.finish().await;
+}
+
+fn first_fetch_never_ends() -> Arc<dyn Fn((u64, u32)) -> Fetching + Send + Sync> {
+    Arc::new(|(number, _)| match number {
+        0 => Fetching::Never,
+        _ => Fetching::Body,
+    })
+}
+
+#[tokio::test]
+async fn waiting_for_an_engine_is_no_work_of_the_record() {
+    let world = World {
+        slots: 1,
+        generate: Arc::new(|(number, prompt)| match (number, &*prompt.text) {
+            (0, "caption") => Generating::Never,
+            _ => World::generated(number, &prompt),
+        }),
+        ..World::default()
+    };
+    only_the_first_is_stuck(world, "a slot").await;
+}
+
+#[tokio::test]
+async fn waiting_for_a_socket_is_no_work_of_the_record() {
+    let mut world = World {
+        fetch: first_fetch_never_ends(),
+        ..World::default()
+    };
+    world.config.fetch.concurrency = 1;
+    only_the_first_is_stuck(world, "a socket").await;
+}
+
+#[tokio::test]
+async fn waiting_for_credit_is_no_work_of_the_record() {
+    let mut world = World {
+        fetch: first_fetch_never_ends(),
+        body_bytes: 900,
+        ..World::default()
+    };
+    world.config.limits.image_bytes = 1_000;
+    only_the_first_is_stuck(world, "credit").await;
+}
+
+#[tokio::test]
+async fn waits_that_a_server_asks_for_are_work_of_the_record() {
+    let mut world = World {
+        fetch: Arc::new(|(number, _)| match number {
+            0 => Fetching::Fails(FetchError::Status {
+                status: 503,
+                retry_after: Some(Duration::from_secs(20)),
+            }),
+            _ => Fetching::Body,
+        }),
+        ..World::default()
+    };
+    world.config.limits.record = Duration::from_millis(200);
+    let mut chain = world.start().await;
+    chain.push(3);
+    chain.run().await;
+    assert_eq!(chain.reasons(), [(0, String::from("stuck"))]);
+    chain.finish().await;
+}
+
+#[tokio::test]
+async fn a_body_that_outgrows_its_credit_is_asked_for_again_without_losing_an_attempt() {
+    let mut world = World {
+        body_bytes: 90,
+        slots: 64,
+        ..World::default()
+    };
+    world.config.limits.image_bytes = 1_000;
+    world.config.fetch.retries = 0;
+    let mut chain = world.start().await;
+    chain.push(100);
+    chain.run().await;
+    assert_eq!(chain.captions().len(), 100);
+    assert!(chain.fetched.count() > 100, "nothing was asked for again");
+    assert!(chain.handle.most_image_bytes() <= 1_000);
+    chain.finish().await;
+}
+
+#[tokio::test]
+async fn a_specialist_waits_for_its_turn_as_long_as_it_takes() {
+    let mut world = World {
+        generate: Arc::new(|(number, prompt)| match (number, &*prompt.text) {
+            (1, "ground") => Generating::Never,
+            _ => World::generated(number, &prompt),
+        }),
+        slots: 1,
+        ..World::default()
+    };
+    world.config.ground.specialist.timeout = Some(Duration::from_millis(200));
+    let mut chain = world.start().await;
+    chain.push(10);
+    chain.run().await;
+    let captions = chain.captions();
+    let degraded = captions
+        .iter()
+        .filter(|(_, one)| one.status == Status::Degraded);
+    assert_eq!(degraded.map(|(offset, _)| *offset).collect::<Vec<_>>(), [1]);
+    chain.finish().await;
+}
+
+#[tokio::test]
+async fn a_run_that_took_longer_than_its_stage_allows_degrades_the_record() {
+    let timeout = Duration::from_millis(20);
+    let mut world = World {
+        read_text: Arc::new(move |number| {
+            let started = std::time::Instant::now();
+            while number == 1 && started.elapsed() <= timeout {
+                std::thread::park_timeout(timeout);
+            }
+            Answering::With(Vec::new())
+        }),
+        ..World::default()
+    };
+    world.config.read_text.timeout = Some(timeout);
+    let mut chain = world.start().await;
+    chain.push(1);
+    chain.run().await;
+    chain.push(1);
+    chain.run().await;
+    let captions = chain.captions();
+    assert_eq!(captions[&0].status, Status::Complete);
+    assert_eq!(captions[&1].degraded[0].reason, "no answer in time");
     chain.finish().await;
 }
 
