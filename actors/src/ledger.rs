@@ -5,6 +5,11 @@
 //! over (compaction, transaction markers) count as finished. The watermark is the lowest
 //! unsettled offset; what finished above it travels in the commit's metadata, so that a slow
 //! record holds nothing back and a restart repeats only what was in flight.
+//!
+//! After [`Ledger::rewind`] records are refused until the source reports its seek
+//! ([`Ledger::sought`]): until then they are leftovers of a queue. From there on the next record
+//! is whatever the source delivers. Records read before that do not come again (retention or
+//! compaction deleted them) count as finished too, and the log names them as gone.
 
 mod finished;
 #[cfg(test)]
@@ -45,8 +50,8 @@ pub enum Admission {
     New(Epoch),
     /// Settled before, or in flight already: skip it.
     Finished,
-    /// The partition is not assigned, or the source has yet to go back to the watermark after
-    /// [`Ledger::rewind`]: drop it, it comes again.
+    /// The partition is not assigned, or the source has not reported its seek
+    /// ([`Ledger::sought`]) since [`Ledger::rewind`]: drop it, it comes again.
     NotOurs,
 }
 
@@ -73,17 +78,23 @@ pub struct Ledger {
 struct Inner {
     last_epoch: u64,
     topics: HashMap<Arc<str>, BTreeMap<i32, Partition>>,
+    /// When a record was settled last, or when the first one came in after idleness.
+    moved: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Partition {
     epoch: Epoch,
+    /// The epoch in which it was assigned; those since ended by a rewind.
+    assigned: Epoch,
     /// The lowest unsettled offset; unknown until the first record where nothing was committed.
     watermark: Option<i64>,
     /// One above the highest offset admitted in this epoch.
     cursor: Option<i64>,
-    /// The source must first come back to the watermark.
-    rewound: bool,
+    /// One above the highest offset admitted since the assignment.
+    seen: i64,
+    /// The source has not gone back to the watermark yet.
+    seeking: bool,
     in_flight: BTreeMap<i64, Instant>,
     finished: Finished,
     /// Counts what would change a commit; `offered` and `committed` are values of it.
@@ -126,9 +137,11 @@ impl Ledger {
         };
         let state = Partition {
             epoch,
+            assigned: epoch,
             watermark: committed,
             cursor: committed,
-            rewound: false,
+            seen: 0,
+            seeking: false,
             in_flight: BTreeMap::new(),
             finished,
             version: 0,
@@ -146,21 +159,45 @@ impl Ledger {
     /// Decides on a record that arrived, and tracks it as in flight where it is new.
     pub fn admit(&self, id: &RecordId) -> Admission {
         let mut inner = self.lock();
-        match inner.partition(&id.topic, id.partition) {
-            Some(partition) => partition.admit(id.offset),
-            None => Admission::NotOurs,
+        let idle = inner.is_idle();
+        let Some(partition) = inner.partition(&id.topic, id.partition) else {
+            return Admission::NotOurs;
+        };
+        let (admission, gone) = partition.admit(id.offset);
+        if idle && matches!(admission, Admission::New(_)) {
+            inner.moved = Some(Instant::now());
         }
+        drop(inner);
+        for (first, end) in gone {
+            tracing::error!(
+                topic = &*id.topic,
+                partition = id.partition,
+                "records {first} to {} were read, not settled, and are gone from the topic before \
+                 they could be read again (retention, compaction or a deletion)",
+                end - 1
+            );
+        }
+        admission
     }
 
-    /// Ends a delivery. Of an older epoch, or ended before: ignored.
+    /// Ends a delivery. Ended before, or of a partition that was given back meanwhile: ignored. Of
+    /// an epoch that a rewind ended: a confirmed write counts, unless its record is in flight
+    /// again.
     ///
     /// Returns whether it counted.
     pub fn settle(&self, id: &RecordId, epoch: Epoch, outcome: Outcome) -> bool {
         let mut inner = self.lock();
-        match inner.partition(&id.topic, id.partition) {
+        let counted = match inner.partition(&id.topic, id.partition) {
             Some(partition) if partition.epoch == epoch => partition.settle(id.offset, outcome),
+            Some(partition) if partition.assigned <= epoch => {
+                partition.settle_late(id.offset, outcome)
+            }
             _ => false,
+        };
+        if counted && outcome != Outcome::Abandoned {
+            inner.moved = Some(Instant::now());
         }
+        counted
     }
 
     /// Whether a delivery of `epoch` may still be published and settled.
@@ -193,6 +230,16 @@ impl Ledger {
         let partition = inner.partition(topic, partition)?;
         let open = end - partition.watermark? - partition.finished.count();
         Some(open.max(0))
+    }
+
+    /// Whether [`Ledger::dirty`] offered `offset` last for this partition, in its present
+    /// assignment: else the offer is of a partition that was given back since.
+    #[must_use]
+    pub fn offers(&self, topic: &str, partition: i32, offset: i64) -> bool {
+        let mut inner = self.lock();
+        (inner.partition(topic, partition))
+            .and_then(|partition| partition.offered)
+            .is_some_and(|(offered, _)| offered == offset)
     }
 
     /// Every partition whose position changed since it was last [`Ledger::committed`].
@@ -232,7 +279,8 @@ impl Ledger {
     }
 
     /// Starts a new epoch on every partition and forgets what is in flight. Returns where the
-    /// source must seek; until it has, later records are refused with [`Admission::NotOurs`].
+    /// source must seek; until it reports that ([`Ledger::sought`]), records of partitions that
+    /// had any in flight are refused with [`Admission::NotOurs`].
     pub fn rewind(&self) -> Vec<(Arc<str>, i32, i64)> {
         let mut seeks = Vec::new();
         let mut inner = self.lock();
@@ -250,6 +298,34 @@ impl Ledger {
         drop(inner);
         self.changed();
         seeks
+    }
+
+    /// Where the source must seek after a rewind, and the epoch to report that with; `None` where
+    /// the partition is not assigned or nothing of it was ever admitted.
+    #[must_use]
+    pub fn seek_to(&self, topic: &str, partition: i32) -> Option<(Epoch, i64)> {
+        let mut inner = self.lock();
+        let partition = inner.partition(topic, partition)?;
+        Some((partition.epoch, partition.watermark?))
+    }
+
+    /// The source has gone back: what it delivers from now on was read after the seek. A report
+    /// for an epoch that ended meanwhile is ignored; another seek is due then.
+    pub fn sought(&self, topic: &str, partition: i32, epoch: Epoch) {
+        if let Some(partition) = self.lock().partition(topic, partition)
+            && partition.epoch == epoch
+        {
+            partition.seeking = false;
+        }
+    }
+
+    /// How long records have been in flight without one being settled, counted from the first that
+    /// came in after idleness; `None` while nothing is in flight.
+    #[must_use]
+    pub fn none_settled_for(&self) -> Option<Duration> {
+        let inner = self.lock();
+        let moved = inner.moved.filter(|_| !inner.is_idle())?;
+        Some(moved.elapsed())
     }
 
     /// How many records are in flight.
@@ -307,26 +383,37 @@ impl Inner {
     fn partition(&mut self, topic: &str, partition: i32) -> Option<&mut Partition> {
         self.topics.get_mut(topic)?.get_mut(&partition)
     }
+
+    /// Whether nothing is in flight.
+    fn is_idle(&self) -> bool {
+        (self.topics.values())
+            .flat_map(BTreeMap::values)
+            .all(|partition| partition.in_flight.is_empty())
+    }
 }
 
 impl Partition {
-    fn admit(&mut self, offset: i64) -> Admission {
-        let watermark = *self.watermark.get_or_insert(offset);
-        if self.rewound && offset > watermark {
-            return Admission::NotOurs;
+    /// Also returns which offsets (start, exclusive end) were read before, are not settled, and do
+    /// not come again.
+    fn admit(&mut self, offset: i64) -> (Admission, Vec<(i64, i64)>) {
+        if self.seeking {
+            return (Admission::NotOurs, Vec::new());
         }
-        self.rewound = false;
+        let watermark = *self.watermark.get_or_insert(offset);
         let cursor = self.cursor.unwrap_or(offset);
+        let mut gone = Vec::new();
         if offset > cursor {
+            gone = (self.finished).missing(cursor.max(watermark), offset.min(self.seen));
             self.finish(cursor, offset);
         }
         self.cursor = Some(cursor.max(offset + 1));
+        self.seen = self.seen.max(offset + 1);
         let settled = self.watermark.is_some_and(|w| offset < w) || self.finished.contains(offset);
         if settled || self.in_flight.contains_key(&offset) {
-            return Admission::Finished;
+            return (Admission::Finished, gone);
         }
         self.in_flight.insert(offset, Instant::now());
-        Admission::New(self.epoch)
+        (Admission::New(self.epoch), gone)
     }
 
     fn settle(&mut self, offset: i64, outcome: Outcome) -> bool {
@@ -336,6 +423,16 @@ impl Partition {
         if outcome != Outcome::Abandoned {
             self.finish(offset, offset + 1);
         }
+        true
+    }
+
+    /// A write that was confirmed after its epoch had ended is in its topic all the same.
+    fn settle_late(&mut self, offset: i64, outcome: Outcome) -> bool {
+        let settled = self.watermark.is_none_or(|w| offset < w) || self.finished.contains(offset);
+        if outcome == Outcome::Abandoned || settled || self.in_flight.contains_key(&offset) {
+            return false;
+        }
+        self.finish(offset, offset + 1);
         true
     }
 
@@ -364,8 +461,9 @@ impl Partition {
     fn rewind(&mut self, epoch: Epoch) {
         self.epoch = epoch;
         self.in_flight.clear();
-        // Below the cursor the watermark is a record that was in flight: it must come again.
-        self.rewound = self.watermark < self.cursor;
+        // Below the cursor the watermark is a record that was in flight: it must come again. A
+        // seek that an earlier rewind asked for is still due.
+        self.seeking |= self.watermark < self.cursor;
         self.cursor = self.watermark;
     }
 }

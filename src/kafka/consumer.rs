@@ -347,19 +347,23 @@ impl Member {
         let topic = Arc::clone(&self.callbacks().topic);
         let ledger = Arc::clone(&self.callbacks().ledger);
         for partition in std::mem::take(&mut self.seeks) {
-            // No position: nothing of this partition was ever admitted.
-            let Some(position) = ledger.position(&topic, partition) else {
+            // No watermark: nothing of this partition was ever admitted.
+            let Some((epoch, watermark)) = ledger.seek_to(&topic, partition) else {
                 continue;
             };
-            let offset = Offset::Offset(position.offset);
+            let offset = Offset::Offset(watermark);
             match self
                 .consumer
                 .seek(&topic, partition, offset, Duration::from_secs(1))
             {
                 Ok(()) => {
-                    tracing::info!(partition, offset = position.offset, "went back");
+                    tracing::info!(partition, offset = watermark, "went back");
+                    // Whatever librdkafka had queued before the seek it drops by itself: what the
+                    // next poll brings was fetched after it.
                     self.flow.sought(partition);
-                    self.last.remove(&partition);
+                    ledger.sought(&topic, partition, epoch);
+                    // An offset below the watermark is of a topic that was made anew.
+                    self.last.insert(partition, watermark - 1);
                 }
                 Err(fault) => {
                     tracing::debug!(partition, "cannot go back yet: {fault}");

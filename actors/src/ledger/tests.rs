@@ -106,8 +106,8 @@ fn an_abandoned_record_is_out_of_flight_and_holds_the_watermark() {
     assert_eq!(position(&ledger).offset, 0);
 }
 
-#[test]
-fn after_a_rewind_nothing_is_admitted_before_the_watermark_came_again() {
+/// A ledger that was rewound with 0 and 2 in flight and 1 settled; returns the epoch that ended.
+fn rewound() -> (Ledger, Epoch) {
     let ledger = Ledger::new();
     ledger.assign(&topic(), 0, Some(0), None);
     let epoch = admit(&ledger, 0);
@@ -116,11 +116,103 @@ fn after_a_rewind_nothing_is_admitted_before_the_watermark_came_again() {
     ledger.settle(&id(1), epoch, Outcome::Published);
     assert_eq!(ledger.rewind(), [(topic(), 0, 0)]);
     assert_eq!(ledger.in_flight(), 0);
-    assert_eq!(ledger.admit(&id(3)), Admission::NotOurs);
+    (ledger, epoch)
+}
+
+fn go_back(ledger: &Ledger) -> i64 {
+    let (epoch, offset) = ledger.seek_to("images", 0).expect("assigned");
+    ledger.sought("images", 0, epoch);
+    offset
+}
+
+#[test]
+fn after_a_rewind_nothing_is_admitted_before_the_source_went_back() {
+    let (ledger, ended) = rewound();
+    // The rest of a queue, be it the very record that is waited for.
+    for offset in [0, 3] {
+        assert_eq!(ledger.admit(&id(offset)), Admission::NotOurs);
+    }
+    ledger.sought("images", 0, ended);
+    assert_eq!(ledger.admit(&id(3)), Admission::NotOurs, "an older seek");
+    assert_eq!(go_back(&ledger), 0);
     admit(&ledger, 0);
     assert_eq!(ledger.admit(&id(1)), Admission::Finished);
     admit(&ledger, 2);
     admit(&ledger, 3);
+}
+
+#[test]
+fn a_watermark_that_vanished_before_it_came_again_silences_nothing() {
+    let (ledger, _) = rewound();
+    go_back(&ledger);
+    let (next, gone) = (ledger.lock().partition("images", 0))
+        .expect("assigned")
+        .admit(5);
+    // 3 and 4 were never seen: nobody knows whether they were records.
+    assert_eq!(gone, [(0, 1), (2, 3)]);
+    let Admission::New(epoch) = next else {
+        panic!("{next:?}")
+    };
+    assert_eq!(position(&ledger).offset, 5);
+    ledger.settle(&id(5), epoch, Outcome::Published);
+    assert_eq!(position(&ledger).offset, 6);
+    admit(&ledger, 6);
+}
+
+#[test]
+fn a_write_confirmed_after_a_rewind_is_settled_and_its_record_does_not_run_again() {
+    let (ledger, ended) = rewound();
+    assert!(ledger.settle(&id(2), ended, Outcome::Published));
+    assert!(!ledger.settle(&id(2), ended, Outcome::Published), "once");
+    assert!(!ledger.settle(&id(1), ended, Outcome::Published));
+    assert!(!ledger.settle(&id(0), ended, Outcome::Abandoned));
+    go_back(&ledger);
+    let epoch = admit(&ledger, 0);
+    assert!(
+        !ledger.settle(&id(0), ended, Outcome::Published),
+        "in flight again: its second answer counts"
+    );
+    assert_eq!(ledger.admit(&id(2)), Admission::Finished);
+    assert!(ledger.settle(&id(0), epoch, Outcome::Published));
+    assert_eq!(position(&ledger).offset, 3);
+}
+
+#[test]
+fn the_clock_of_none_settled_begins_after_idleness_and_anew_with_every_answer() {
+    let ledger = Ledger::new();
+    ledger.assign(&topic(), 0, Some(0), None);
+    assert_eq!(ledger.none_settled_for(), None);
+    let epoch = admit(&ledger, 0);
+    let long = Duration::from_secs(1_000);
+    let age = |ledger: &Ledger| ledger.lock().moved = Instant::now().checked_sub(long);
+    age(&ledger);
+    admit(&ledger, 1);
+    assert!(ledger.none_settled_for() >= Some(long), "1 came in later");
+    ledger.settle(&id(0), epoch, Outcome::Abandoned);
+    assert!(ledger.none_settled_for() >= Some(long), "no answer");
+    admit(&ledger, 2);
+    ledger.settle(&id(1), epoch, Outcome::DeadLettered(Reason::Stuck));
+    assert!(ledger.none_settled_for() < Some(long));
+    ledger.settle(&id(2), epoch, Outcome::Published);
+    age(&ledger);
+    assert_eq!(ledger.none_settled_for(), None, "idle");
+    admit(&ledger, 3);
+    assert!(ledger.none_settled_for() < Some(long));
+}
+
+#[test]
+fn an_offer_ends_with_the_assignment() {
+    let ledger = Ledger::new();
+    ledger.assign(&topic(), 0, Some(0), None);
+    let epoch = admit(&ledger, 0);
+    ledger.settle(&id(0), epoch, Outcome::Published);
+    assert!(!ledger.offers("images", 0, 1));
+    assert_eq!(ledger.dirty().len(), 1);
+    assert!(ledger.offers("images", 0, 1));
+    ledger.revoke("images", 0);
+    assert!(!ledger.offers("images", 0, 1));
+    ledger.assign(&topic(), 0, Some(1), None);
+    assert!(!ledger.offers("images", 0, 1), "of the assignment before");
 }
 
 #[test]
@@ -209,7 +301,14 @@ fn the_end_of_an_epoch_wakes_who_waits_for_it() {
 struct Model {
     done: BTreeSet<i64>,
     in_flight: BTreeMap<i64, Epoch>,
+    /// In flight when the epoch ended by a rewind.
+    late: BTreeMap<i64, Epoch>,
     next: i64,
+    /// Where the log begins.
+    start: i64,
+    seeking: bool,
+    /// Admitted since the assignment.
+    seen: BTreeSet<i64>,
 }
 
 impl Model {
@@ -224,7 +323,11 @@ impl Model {
 enum Step {
     Admit { gap: i64 },
     Settle { nth: usize, abandoned: bool },
+    SettleLate { nth: usize },
     Rewind,
+    Seek,
+    /// Retention moves the beginning of the log.
+    Delete { beyond: i64 },
     Reassign,
 }
 
@@ -233,7 +336,10 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..3i64).prop_map(|gap| Step::Admit { gap }),
         6 => (any::<usize>(), prop::bool::weighted(0.1))
             .prop_map(|(nth, abandoned)| Step::Settle { nth, abandoned }),
+        2 => any::<usize>().prop_map(|nth| Step::SettleLate { nth }),
         1 => Just(Step::Rewind),
+        2 => Just(Step::Seek),
+        1 => (0..6i64).prop_map(|beyond| Step::Delete { beyond }),
         1 => Just(Step::Reassign),
     ]
 }
@@ -248,17 +354,30 @@ proptest! {
         for step in steps {
             match step {
                 Step::Admit { gap } => {
-                    // A gap can only be where no record was ever seen.
-                    let mut offset = model.next;
+                    // The gap of a transaction can only be where no record was ever seen.
+                    let mut offset = model.next.max(model.start);
                     for _ in 0..gap {
                         if !seen.contains(&offset) {
-                            model.done.insert(offset);
                             offset += 1;
                         }
                     }
+                    let (admission, gone) = ledger.lock().partition("images", 0).unwrap().admit(offset);
+                    if model.seeking {
+                        prop_assert_eq!(admission, Admission::NotOurs);
+                        prop_assert!(gone.is_empty());
+                        continue;
+                    }
+                    let passed: BTreeSet<i64> = (model.next..offset).collect();
+                    let lost: Vec<i64> = (passed.intersection(&model.seen).copied())
+                        .filter(|offset| !model.done.contains(offset))
+                        .collect();
+                    let gone: Vec<i64> = gone.into_iter().flat_map(|(s, e)| s..e).collect();
+                    prop_assert_eq!(gone, lost);
+                    model.done.extend(passed);
                     seen.insert(offset);
+                    model.seen.insert(offset);
                     let expected = !model.done.contains(&offset);
-                    match ledger.admit(&id(offset)) {
+                    match admission {
                         Admission::New(epoch) => {
                             prop_assert!(expected);
                             model.in_flight.insert(offset, epoch);
@@ -281,18 +400,44 @@ proptest! {
                         }
                     }
                 }
+                Step::SettleLate { nth } => {
+                    let len = model.late.len();
+                    let chosen = model.late.iter().nth(nth % len.max(1));
+                    if let Some((&offset, &epoch)) = chosen {
+                        let open = !model.done.contains(&offset)
+                            && !model.in_flight.contains_key(&offset);
+                        prop_assert_eq!(ledger.settle(&id(offset), epoch, Outcome::Published), open);
+                        if open {
+                            model.done.insert(offset);
+                        }
+                    }
+                }
                 Step::Rewind => {
                     let seeks = ledger.rewind();
                     prop_assert_eq!(&seeks, &[(topic(), 0, model.watermark())]);
+                    model.seeking |= model.watermark() < model.next;
                     model.next = model.watermark();
-                    model.in_flight.clear();
+                    model.late.append(&mut model.in_flight);
                 }
+                Step::Seek => {
+                    let (epoch, offset) = ledger.seek_to("images", 0).expect("assigned");
+                    prop_assert_eq!(offset, model.watermark());
+                    if model.seeking {
+                        ledger.sought("images", 0, epoch);
+                        model.seeking = false;
+                        model.next = offset;
+                    }
+                }
+                Step::Delete { beyond } => model.start = model.watermark() + beyond,
                 Step::Reassign => {
                     let last = ledger.revoke("images", 0);
                     let last = last.expect("assigned");
                     ledger.assign(&topic(), 0, Some(last.offset), Some(&last.metadata));
                     model.next = model.watermark();
+                    model.seeking = false;
                     model.in_flight.clear();
+                    model.late.clear();
+                    model.seen.clear();
                 }
             }
             let position = position(&ledger);
