@@ -18,6 +18,7 @@ use crate::{
     record::{Epoch, RecordId},
     stage::Stage,
     telemetry::{Meters, Tracing},
+    writes::Writes,
 };
 
 /// A delivery that was dropped without an answer.
@@ -34,6 +35,7 @@ pub(crate) struct Chain {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) records: RecordBudget,
     pub(crate) bytes: ByteBudget,
+    pub(crate) writes: Writes,
     pub(crate) meters: Meters,
     pub(crate) tracing: Tracing,
     supervisor: OnceLock<ActorRef<Abandoned>>,
@@ -50,6 +52,7 @@ impl Chain {
             records: RecordBudget::new(config.limits.records),
             bytes: ByteBudget::new(config.limits.image_bytes),
             tracing: Tracing::new(config.names.clone()),
+            writes: Writes::new(&config.names),
             config,
             ledger,
             meters: Meters::new(),

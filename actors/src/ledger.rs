@@ -7,7 +7,8 @@
 //! record holds nothing back and a restart repeats only what was in flight.
 //!
 //! After [`Ledger::rewind`] records are refused until the source reports its seek
-//! ([`Ledger::sought`]): until then they are leftovers of a queue. From there on the next record
+//! ([`Ledger::sought`]) or the watermark comes again: until then they are leftovers of a queue.
+//! From there on the next record
 //! is whatever the source delivers. Records read before that do not come again (retention or
 //! compaction deleted them) count as finished too, and the log names them as gone.
 
@@ -95,6 +96,8 @@ struct Partition {
     seen: i64,
     /// The source has not gone back to the watermark yet.
     seeking: bool,
+    /// It was lost, not given back: see [`Ledger::suspend`].
+    suspended: bool,
     in_flight: BTreeMap<i64, Instant>,
     finished: Finished,
     /// Counts what would change a commit; `offered` and `committed` are values of it.
@@ -121,7 +124,8 @@ impl Ledger {
     }
 
     /// Takes a partition over at its committed offset (`None`: nothing was committed, the first
-    /// record decides) and reads back what finished above it.
+    /// record decides) and reads back what finished above it. A partition that was suspended goes
+    /// on where nobody else has settled anything meanwhile: what is in flight stays.
     pub fn assign(
         &self,
         topic: &Arc<str>,
@@ -142,6 +146,7 @@ impl Ledger {
             cursor: committed,
             seen: 0,
             seeking: false,
+            suspended: false,
             in_flight: BTreeMap::new(),
             finished,
             version: 0,
@@ -149,6 +154,11 @@ impl Ledger {
             committed: 0,
         };
         let partitions = inner.topics.entry(Arc::clone(topic)).or_default();
+        if let Some(present) = partitions.get_mut(&partition)
+            && present.resume(&state)
+        {
+            return present.epoch;
+        }
         if partitions.insert(partition, state).is_some() {
             drop(inner);
             self.changed();
@@ -219,7 +229,9 @@ impl Ledger {
     /// known yet.
     #[must_use]
     pub fn position(&self, topic: &str, partition: i32) -> Option<Position> {
-        self.lock().partition(topic, partition)?.position()
+        let mut inner = self.lock();
+        let partition = inner.partition(topic, partition)?;
+        (!partition.suspended).then(|| partition.position())?
     }
 
     /// Records of a partition below `end` that are not settled, in flight or not read yet; `None`
@@ -248,7 +260,7 @@ impl Ledger {
         let mut dirty = Vec::new();
         for (topic, partitions) in &mut self.lock().topics {
             for (&number, partition) in partitions {
-                if partition.version == partition.committed {
+                if partition.version == partition.committed || partition.suspended {
                     continue;
                 }
                 if let Some(position) = partition.position() {
@@ -276,6 +288,34 @@ impl Ledger {
         let mut gone = (self.lock().topics.get_mut(topic)?).remove(&partition)?;
         self.changed();
         gone.position()
+    }
+
+    /// A partition was lost without a word, as when the broker is away for longer than a session:
+    /// it is not committed and takes no records, but what is in flight is kept until it is known
+    /// who has the partition: [`Ledger::assign`], or [`Ledger::drop_suspended`].
+    pub fn suspend(&self, topic: &str, partition: i32) {
+        if let Some(partition) = self.lock().partition(topic, partition) {
+            partition.suspended = true;
+            partition.offered = None;
+        }
+    }
+
+    /// The partitions that are suspended belong to others now: what is in flight is forgotten.
+    /// Returns which they were.
+    pub fn drop_suspended(&self, topic: &str) -> Vec<i32> {
+        let mut gone = Vec::new();
+        if let Some(partitions) = self.lock().topics.get_mut(topic) {
+            partitions.retain(|&number, partition| {
+                if partition.suspended {
+                    gone.push(number);
+                }
+                !partition.suspended
+            });
+        }
+        if !gone.is_empty() {
+            self.changed();
+        }
+        gone
     }
 
     /// Starts a new epoch on every partition and forgets what is in flight. Returns where the
@@ -396,9 +436,11 @@ impl Partition {
     /// Also returns which offsets (start, exclusive end) were read before, are not settled, and do
     /// not come again.
     fn admit(&mut self, offset: i64) -> (Admission, Vec<(i64, i64)>) {
-        if self.seeking {
+        // The watermark itself was delivered before: it is in no queue, so a seek brought it.
+        if self.suspended || self.seeking && self.watermark != Some(offset) {
             return (Admission::NotOurs, Vec::new());
         }
+        self.seeking = false;
         let watermark = *self.watermark.get_or_insert(offset);
         let cursor = self.cursor.unwrap_or(offset);
         let mut gone = Vec::new();
@@ -446,6 +488,23 @@ impl Partition {
         if let Some(watermark) = self.watermark {
             self.watermark = Some(self.finished.advance(watermark));
         }
+    }
+
+    /// Goes on after a suspension, where everything that `committed` knows as settled is known as
+    /// settled here: then nobody else has worked on the partition.
+    fn resume(&mut self, committed: &Self) -> bool {
+        let (Some(ours), Some(theirs)) = (self.watermark, committed.watermark) else {
+            return false;
+        };
+        let known = theirs <= ours && committed.finished.is_within(&self.finished, ours);
+        if !self.suspended || !known {
+            return false;
+        }
+        self.suspended = false;
+        // The source begins at or below the watermark.
+        self.seeking = false;
+        self.version += 1;
+        true
     }
 
     fn position(&mut self) -> Option<Position> {

@@ -88,7 +88,11 @@ impl Pipeline {
     pub async fn start(config: ChainConfig, ports: Ports) -> Result<PipelineHandle, StartError> {
         let chain = Arc::new(Chain::new(config, Arc::clone(&ports.ledger)));
         let engines = Engines::load(&chain, &ports).await?;
-        let intake = Intake::new(Arc::clone(&chain.ledger), chain.records.clone());
+        let intake = Intake::new(
+            Arc::clone(&chain.ledger),
+            chain.records.clone(),
+            chain.writes.held(),
+        );
         let any = engines.any();
         let parts = Arc::new(Parts {
             threads: semaphore(chain.config.limits.decoders),

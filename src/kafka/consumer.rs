@@ -32,7 +32,7 @@ use vila2_actors::{
 
 use super::{
     Error, KafkaSettings, client, codec,
-    commit::Committer,
+    commit::{Committer, Turn},
     flow::Flow,
     gate::Gate,
     rebalance::{Event, GroupCallbacks},
@@ -100,11 +100,13 @@ impl Consumer {
         gate: Arc<Gate>,
         status: Arc<Status>,
     ) -> Result<Self, Error> {
+        let turn = Arc::<Turn>::default();
         let callbacks = GroupCallbacks {
             topic: settings.topics.images.as_str().into(),
-            ledger,
+            ledger: Arc::clone(&ledger),
             gate,
             status,
+            turn: Arc::clone(&turn),
             events: Mutex::default(),
         };
         let consumer: BaseConsumer<GroupCallbacks> = client::group_member(settings)?
@@ -114,8 +116,9 @@ impl Consumer {
             .subscribe(&[&settings.topics.images])
             .map_err(|fault| Error::Client(fault.to_string()))?;
         let consumer = Arc::new(consumer);
-        let committer = Committer::start(Arc::clone(&consumer), settings.commit_every)
-            .map_err(|fault| Error::Client(fault.to_string()))?;
+        let committer =
+            Committer::start(Arc::clone(&consumer), ledger, turn, settings.commit_every)
+                .map_err(|fault| Error::Client(fault.to_string()))?;
         let (commands, inbox) = mpsc::channel();
         let (done, finished) = watch::channel(false);
         let member = Member {
@@ -384,6 +387,9 @@ impl Member {
             let position = ledger.position(&self.callbacks().topic, partition);
             self.flow
                 .set_map_full(partition, position.is_some_and(|position| position.full));
+        }
+        if self.callbacks().status.joined() {
+            self.callbacks().drop_suspended();
         }
         self.callbacks().status.say_waiting();
     }

@@ -47,6 +47,11 @@ impl Finished {
         missing
     }
 
+    /// Whether every offset of the set is in `other` or below `watermark`.
+    pub(super) fn is_within(&self, other: &Self, watermark: i64) -> bool {
+        (self.runs.iter()).all(|(&start, &end)| other.missing(start.max(watermark), end).is_empty())
+    }
+
     /// Adds `start..end`, joining runs that touch or overlap.
     pub(super) fn insert(&mut self, mut start: i64, mut end: i64) {
         if start >= end {

@@ -126,12 +126,23 @@ fn go_back(ledger: &Ledger) -> i64 {
 }
 
 #[test]
+fn after_a_rewind_nothing_is_admitted_before_the_watermark_came_again() {
+    let (ledger, _) = rewound();
+    assert_eq!(ledger.admit(&id(3)), Admission::NotOurs);
+    admit(&ledger, 0);
+    assert_eq!(ledger.admit(&id(1)), Admission::Finished);
+    admit(&ledger, 2);
+    admit(&ledger, 3);
+}
+
+#[test]
 fn after_a_rewind_nothing_is_admitted_before_the_source_went_back() {
     let (ledger, ended) = rewound();
-    // The rest of a queue, be it the very record that is waited for.
-    for offset in [0, 3] {
-        assert_eq!(ledger.admit(&id(offset)), Admission::NotOurs);
-    }
+    assert_eq!(
+        ledger.admit(&id(3)),
+        Admission::NotOurs,
+        "the rest of a queue"
+    );
     ledger.sought("images", 0, ended);
     assert_eq!(ledger.admit(&id(3)), Admission::NotOurs, "an older seek");
     assert_eq!(go_back(&ledger), 0);
@@ -296,6 +307,69 @@ fn the_end_of_an_epoch_wakes_who_waits_for_it() {
     assert!(ledger.generation() > before);
 }
 
+/// A suspended partition with 5 and 7 in flight, 6 and everything below settled; 5 and the map were
+/// committed.
+fn suspended() -> (Ledger, Epoch, Position) {
+    let ledger = Ledger::new();
+    ledger.assign(&topic(), 0, Some(5), None);
+    let epoch = admit(&ledger, 5);
+    admit(&ledger, 6);
+    admit(&ledger, 7);
+    ledger.settle(&id(6), epoch, Outcome::Published);
+    let committed = position(&ledger);
+    ledger.suspend("images", 0);
+    assert_eq!(ledger.admit(&id(8)), Admission::NotOurs);
+    assert_eq!(ledger.position("images", 0), None);
+    assert!(ledger.dirty().is_empty() && ledger.is_current(&id(5), epoch));
+    (ledger, epoch, committed)
+}
+
+#[test]
+fn a_lost_partition_that_comes_back_untouched_goes_on_with_what_is_in_flight() {
+    let (ledger, epoch, committed) = suspended();
+    assert!(
+        ledger.settle(&id(5), epoch, Outcome::Published),
+        "confirmed meanwhile"
+    );
+    let again = ledger.assign(
+        &topic(),
+        0,
+        Some(committed.offset),
+        Some(&committed.metadata),
+    );
+    assert_eq!(again, epoch);
+    assert_eq!(ledger.dirty()[0].2.offset, 7);
+    for offset in 5..8 {
+        assert_eq!(ledger.admit(&id(offset)), Admission::Finished, "{offset}");
+    }
+    admit(&ledger, 8);
+    assert!(ledger.settle(&id(7), epoch, Outcome::Published));
+    assert_eq!(position(&ledger).offset, 8);
+    assert!(ledger.drop_suspended("images").is_empty());
+}
+
+#[test]
+fn a_lost_partition_that_somebody_worked_on_begins_anew() {
+    let other = |offset, metadata: &str| {
+        let (ledger, epoch, _) = suspended();
+        let again = ledger.assign(&topic(), 0, offset, Some(metadata));
+        assert!(again > epoch && !ledger.is_current(&id(5), epoch));
+        assert_eq!(ledger.in_flight(), 0);
+    };
+    other(Some(6), "");
+    // 5 is open, 6 and 7 are settled.
+    let mut finished = Finished::default();
+    finished.insert(6, 8);
+    other(Some(5), &finished.encode(5).0);
+    // The topic was made anew.
+    other(None, "");
+
+    let (ledger, epoch, _) = suspended();
+    assert_eq!(ledger.drop_suspended("images"), [0]);
+    assert!(!ledger.is_current(&id(5), epoch));
+    assert_eq!(ledger.in_flight(), 0);
+}
+
 /// The same rules, written as sets.
 #[derive(Default)]
 struct Model {
@@ -321,13 +395,22 @@ impl Model {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Admit { gap: i64 },
-    Settle { nth: usize, abandoned: bool },
-    SettleLate { nth: usize },
+    Admit {
+        gap: i64,
+    },
+    Settle {
+        nth: usize,
+        abandoned: bool,
+    },
+    SettleLate {
+        nth: usize,
+    },
     Rewind,
     Seek,
     /// Retention moves the beginning of the log.
-    Delete { beyond: i64 },
+    Delete {
+        beyond: i64,
+    },
     Reassign,
 }
 
@@ -362,7 +445,10 @@ proptest! {
                         }
                     }
                     let (admission, gone) = ledger.lock().partition("images", 0).unwrap().admit(offset);
-                    if model.seeking {
+                    if model.seeking && offset == model.watermark() {
+                        model.seeking = false;
+                        model.next = offset;
+                    } else if model.seeking {
                         prop_assert_eq!(admission, Admission::NotOurs);
                         prop_assert!(gone.is_empty());
                         continue;
