@@ -1,5 +1,8 @@
 //! The chain between two ends of Kafka: what `run` and the demo are.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -12,7 +15,7 @@ use tokio::task::JoinHandle;
 use vila2_actors::{
     engine::EngineStats,
     ledger::Ledger,
-    pipeline::{Drained, Pipeline, PipelineHandle},
+    pipeline::{Drained, Pipeline, PipelineHandle, Ports},
 };
 
 use super::{Error, check, fetcher, models, ports, settings, start_faults};
@@ -80,6 +83,18 @@ impl Service {
         layers: &Layers,
         metrics: Option<PrometheusHandle>,
     ) -> Result<Self, Error> {
+        let kafka = settings::kafka(config);
+        Self::start_with(config, layers, metrics, kafka, |_| {}).await
+    }
+
+    /// The same with other settings of Kafka, and with ports that were changed.
+    async fn start_with(
+        config: &Config,
+        layers: &Layers,
+        metrics: Option<PrometheusHandle>,
+        kafka: KafkaSettings,
+        change: impl FnOnce(&mut Ports),
+    ) -> Result<Self, Error> {
         check(config, layers)?;
         let wedged_after = config.limits.record + GRACE;
         let parts = Parts::default();
@@ -90,19 +105,19 @@ impl Service {
             _ => None,
         };
 
-        let kafka = settings::kafka(config);
         let ledger = Arc::new(Ledger::new());
         let gate = Arc::new(Gate::new(Arc::clone(&ledger)));
         let status = Arc::new(Status::new(&kafka.brokers));
         let publisher = KafkaPublisher::new(&kafka, Arc::clone(&gate), Arc::clone(&status))?;
         let fetcher = Arc::new(fetcher(config, layers)?);
-        let ports = ports(
+        let mut ports = ports(
             models::load(config, layers)?,
             Arc::clone(&ledger),
             fetcher,
             FileDecoder::new(settings::decode(config)),
             Arc::new(publisher.clone()),
         );
+        change(&mut ports);
         let pipeline = Pipeline::start(settings::chain(config), ports)
             .await
             .map_err(|error| start_faults(error, config, layers))?;

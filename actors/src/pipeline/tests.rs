@@ -2,5 +2,6 @@
 
 mod faults;
 mod limits;
+mod outages;
 mod path;
 mod telemetry;

@@ -498,6 +498,60 @@ mod tests {
         assert_eq!(scan.copies, 1);
     }
 
+    fn given_back(to: i64) -> BTreeMap<i32, Positions> {
+        let mut positions = Positions::default();
+        classes().for_each(|class| positions.advance(class, to));
+        BTreeMap::from([(0, positions)])
+    }
+
+    fn places(scan: &Scan, at: &BTreeMap<i32, Positions>) -> Vec<i64> {
+        scan.waiting(at)
+            .into_keys()
+            .map(|(_, offset)| offset)
+            .collect()
+    }
+
+    #[test]
+    fn a_letter_of_another_request_at_the_same_source_is_a_letter_of_its_own() {
+        // The input topic was made anew, and another request stands at the same place.
+        let scan = scan(&[
+            letter(4, "images/0/7", "fetch_status", "old"),
+            letter(9, "images/0/7", "fetch_status", "new"),
+        ]);
+        assert_eq!((places(&scan, &given_back(5)), scan.copies), (vec![9], 0));
+    }
+
+    #[test]
+    fn a_letter_like_one_that_was_given_back_is_a_copy_only_where_the_request_is_older_than_both() {
+        let value = hash_of(b"same");
+        let request = |at_ms| Occupant::Request { at_ms, value };
+        let other = Occupant::Request {
+            at_ms: 1_006,
+            value: 0,
+        };
+        for (occupant, waiting) in [
+            (request(1_000), vec![]),
+            (request(1_006), vec![9]),
+            (Occupant::Nothing, vec![9]),
+            (other, vec![]),
+        ] {
+            let mut scan = scan(&[
+                letter(4, "images/0/7", "fetch_status", "same"),
+                letter(5, "images/0/8", "fetch_status", "beside"),
+                letter(9, "images/0/7", "fetch_status", "same"),
+                letter(10, "images/0/7", "stuck", "same"),
+            ]);
+            let at = given_back(6);
+            assert_eq!(scan.doubtful(&at), BTreeSet::from([(0, 7)]));
+            scan.tell_apart(&at, &HashMap::from([((0, 7), occupant)]));
+            assert_eq!(places(&scan, &at), waiting, "{occupant:?}");
+            let letters = &scan.by_reason(&at)[0].1;
+            let (waits, given) = (letters.waiting as usize, letters.redriven);
+            assert_eq!((waits, given), (waiting.len(), 2), "{occupant:?}");
+            assert_eq!(scan.copies, 2 - waiting.len() as u64);
+        }
+    }
+
     #[test]
     fn what_is_behind_its_reasons_position_does_not_wait() {
         let scan = scan(&[
