@@ -72,12 +72,19 @@ impl GroupCallbacks {
             let found = committed.get(&partition);
             let found =
                 found.and_then(|found| self.check(consumer, partition, found, &mut answers));
-            self.ledger.assign(
+            let suspended = self.ledger.seek_to(&self.topic, partition);
+            let epoch = self.ledger.assign(
                 &self.topic,
                 partition,
                 found.as_ref().map(|found| found.offset),
                 found.as_ref().map(|found| found.metadata.as_str()),
             );
+            if suspended.is_some_and(|(before, _)| before == epoch) {
+                tracing::info!(partition, "goes on where it was lost");
+                self.gate.reopen(&self.topic, partition);
+            } else {
+                self.gate.open(&self.topic, &[partition]);
+            }
             let mut element = list.add_partition(&self.topic, partition);
             // Without an offset librdkafka asks the group again and then applies
             // auto.offset.reset.
@@ -92,7 +99,6 @@ impl GroupCallbacks {
         if let Err(fault) = assigned {
             tracing::error!(?partitions, "assignment refused: {fault}");
         }
-        self.gate.open(&self.topic, partitions);
         self.drop_suspended();
         self.status.note_joined(true);
         self.tell(Event::Assigned(partitions.to_vec()));

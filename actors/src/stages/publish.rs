@@ -169,8 +169,13 @@ impl Inner {
                     self.chain.fail(format!("the producer is broken: {detail}"));
                     break Err(Unwritten::LetGo);
                 }
-                // Where the ledger still says it is ours, a new term has just begun: once more.
-                Err(PublishError::Revoked) => {}
+                // Where the ledger still says it is ours, a new term has just begun, or the
+                // partition was lost and the group has not said yet whose it is: once more.
+                Err(PublishError::Revoked) => {
+                    held.failed(String::from(
+                        "the group has to give out the partition first",
+                    ));
+                }
                 Err(PublishError::Unavailable(detail)) => {
                     let trace_id = delivery.trace.id();
                     tracing::debug!(source = %id, %trace_id, "not written, trying again: {detail}");

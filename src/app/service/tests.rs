@@ -61,6 +61,12 @@ async fn breaking(broker: &Embedded, server: &ImageServer) -> (Service, KafkaSet
     let (config, layers) = crate::app::load(&sources).expect("a configuration");
     let mut kafka = settings::kafka(&config);
     kafka.commit_every = Duration::from_secs(3_600);
+    for (name, value) in [
+        ("heartbeat.interval.ms", "300"),
+        ("session.timeout.ms", "6000"),
+    ] {
+        kafka.options.insert(name.to_owned(), value.to_owned());
+    }
     let service = Service::start_with(&config, &layers, None, kafka.clone(), |ports| {
         for load in ports.generators.values_mut() {
             let built = AtomicUsize::new(0);
