@@ -13,6 +13,7 @@
 //! compaction deleted them) count as finished too, and the log names them as gone.
 
 mod finished;
+mod partition;
 #[cfg(test)]
 mod tests;
 
@@ -27,7 +28,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use self::finished::Finished;
+use self::{finished::Finished, partition::Partition};
 use crate::{
     error::Reason,
     record::{Epoch, RecordId},
@@ -81,29 +82,6 @@ struct Inner {
     topics: HashMap<Arc<str>, BTreeMap<i32, Partition>>,
     /// When a record was settled last, or when the first one came in after idleness.
     moved: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Partition {
-    epoch: Epoch,
-    /// The epoch in which it was assigned; those since ended by a rewind.
-    assigned: Epoch,
-    /// The lowest unsettled offset; unknown until the first record where nothing was committed.
-    watermark: Option<i64>,
-    /// One above the highest offset admitted in this epoch.
-    cursor: Option<i64>,
-    /// One above the highest offset admitted since the assignment.
-    seen: i64,
-    /// The source has not gone back to the watermark yet.
-    seeking: bool,
-    /// It was lost, not given back: see [`Ledger::suspend`].
-    suspended: bool,
-    in_flight: BTreeMap<i64, Instant>,
-    finished: Finished,
-    /// Counts what would change a commit; `offered` and `committed` are values of it.
-    version: u64,
-    offered: Option<(i64, u64)>,
-    committed: u64,
 }
 
 impl Default for Ledger {
@@ -429,100 +407,5 @@ impl Inner {
         (self.topics.values())
             .flat_map(BTreeMap::values)
             .all(|partition| partition.in_flight.is_empty())
-    }
-}
-
-impl Partition {
-    /// Also returns which offsets (start, exclusive end) were read before, are not settled, and do
-    /// not come again.
-    fn admit(&mut self, offset: i64) -> (Admission, Vec<(i64, i64)>) {
-        // The watermark itself was delivered before: it is in no queue, so a seek brought it.
-        if self.suspended || self.seeking && self.watermark != Some(offset) {
-            return (Admission::NotOurs, Vec::new());
-        }
-        self.seeking = false;
-        let watermark = *self.watermark.get_or_insert(offset);
-        let cursor = self.cursor.unwrap_or(offset);
-        let mut gone = Vec::new();
-        if offset > cursor {
-            gone = (self.finished).missing(cursor.max(watermark), offset.min(self.seen));
-            self.finish(cursor, offset);
-        }
-        self.cursor = Some(cursor.max(offset + 1));
-        self.seen = self.seen.max(offset + 1);
-        let settled = self.watermark.is_some_and(|w| offset < w) || self.finished.contains(offset);
-        if settled || self.in_flight.contains_key(&offset) {
-            return (Admission::Finished, gone);
-        }
-        self.in_flight.insert(offset, Instant::now());
-        (Admission::New(self.epoch), gone)
-    }
-
-    fn settle(&mut self, offset: i64, outcome: Outcome) -> bool {
-        if self.in_flight.remove(&offset).is_none() {
-            return false;
-        }
-        if outcome != Outcome::Abandoned {
-            self.finish(offset, offset + 1);
-        }
-        true
-    }
-
-    /// A write that was confirmed after its epoch had ended is in its topic all the same.
-    fn settle_late(&mut self, offset: i64, outcome: Outcome) -> bool {
-        let settled = self.watermark.is_none_or(|w| offset < w) || self.finished.contains(offset);
-        if outcome == Outcome::Abandoned || settled || self.in_flight.contains_key(&offset) {
-            return false;
-        }
-        self.finish(offset, offset + 1);
-        true
-    }
-
-    fn finish(&mut self, start: i64, end: i64) {
-        self.finished.insert(start, end);
-        self.version += 1;
-        self.advance();
-    }
-
-    fn advance(&mut self) {
-        if let Some(watermark) = self.watermark {
-            self.watermark = Some(self.finished.advance(watermark));
-        }
-    }
-
-    /// Goes on after a suspension, where everything that `committed` knows as settled is known as
-    /// settled here: then nobody else has worked on the partition.
-    fn resume(&mut self, committed: &Self) -> bool {
-        let (Some(ours), Some(theirs)) = (self.watermark, committed.watermark) else {
-            return false;
-        };
-        let known = theirs <= ours && committed.finished.is_within(&self.finished, ours);
-        if !self.suspended || !known {
-            return false;
-        }
-        self.suspended = false;
-        // The source begins at or below the watermark.
-        self.seeking = false;
-        self.version += 1;
-        true
-    }
-
-    fn position(&mut self) -> Option<Position> {
-        let offset = self.watermark?;
-        let (metadata, full) = self.finished.encode(offset);
-        Some(Position {
-            offset,
-            metadata,
-            full,
-        })
-    }
-
-    fn rewind(&mut self, epoch: Epoch) {
-        self.epoch = epoch;
-        self.in_flight.clear();
-        // Below the cursor the watermark is a record that was in flight: it must come again. A
-        // seek that an earlier rewind asked for is still due.
-        self.seeking |= self.watermark < self.cursor;
-        self.cursor = self.watermark;
     }
 }
