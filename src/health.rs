@@ -41,9 +41,9 @@ type Probe = Arc<dyn Fn() -> Vec<Check> + Send + Sync>;
 /// What the probes ask.
 #[derive(Clone)]
 pub struct Probes {
-    /// `/livez`: a fault means that only a restart helps.
+    /// `/livez`: a fault means that only a restart helps. A broker that is away is none.
     pub live: Probe,
-    /// `/readyz`: models loaded, group joined, producer connected.
+    /// `/readyz`: models loaded, group joined, producer connected, both output topics take writes.
     pub ready: Probe,
 }
 

@@ -20,7 +20,10 @@ use support::{
 };
 use vila2::{
     app::publishing::Job,
-    kafka::{Embedded, Error, Gate, KafkaPublisher, KafkaSettings, Status, read},
+    kafka::{
+        Embedded, Error, Gate, KafkaPublisher, KafkaSettings, Status, inspect::missing_topics,
+        publish::Feeder, read,
+    },
     requests::{self, Columns},
 };
 use vila2_actors::{
@@ -241,11 +244,32 @@ fn lines_are_published_as_they_are_and_empty_ones_are_skipped() {
 
 #[test]
 fn a_missing_topic_and_a_missing_broker_say_so() {
-    let (_broker, mut settings) = broker();
+    let broker = Embedded::start().unwrap();
+    let mut settings = relay::settings(broker.brokers(), "vila2");
     settings
         .options
         .insert("socket.timeout.ms".into(), "1000".into());
-    drop(_broker);
+    broker.create_topic("captions", 1).unwrap();
+    let missing = |fault: Error| {
+        assert!(
+            matches!(&fault, Error::Topic { topic, .. } if topic == "images"),
+            "{fault:?}"
+        );
+        let text = fault.to_string();
+        for part in ["kafka.topics.images", "--create --topic images"] {
+            assert!(text.contains(part), "{text}");
+        }
+    };
+    missing(read::bounds(&settings, "images").unwrap_err());
+    missing(read::committed_offsets(&settings, "images").unwrap_err());
+    let reader = read::Reader::new(&settings, "images", read::Start::Beginning);
+    missing(reader.err().unwrap());
+    missing(Feeder::new(&settings, "images").err().unwrap());
+    let absent = missing_topics(&settings).unwrap();
+    assert_eq!(absent.len(), 2, "{absent:?}");
+    assert!(absent[0].contains("`images`") && absent[1].contains("`images.dead`"));
+
+    drop(broker);
     let fault = read::bounds(&settings, "images").unwrap_err();
     assert!(matches!(&fault, Error::Unreachable { brokers, .. } if *brokers == settings.brokers));
 }

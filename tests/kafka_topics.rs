@@ -139,6 +139,43 @@ fn records_are_deleted_before_they_are_read(bench: &Bench) {
     bench.runtime.block_on(relay.stop());
 }
 
+/// The chain is restarted, and the records it should go back to were deleted meanwhile: those behind
+/// them are read, and what is gone is named.
+fn a_rewind_finds_its_watermark_deleted(bench: &Bench) {
+    let settings = bench.settings("vanished");
+    relay::publish(&settings, 0..60);
+    let relay = {
+        let _inside = bench.runtime.enter();
+        Relay::start(&settings, 100, |id| id.offset < 3)
+    };
+    eventually("all but the first are settled", || {
+        relay.seen().len() == 60 && relay.ledger.in_flight() == 9
+    });
+    let images = &settings.topics.images;
+    let mut cut = TopicPartitionList::new();
+    cut.add_partition_offset(images, 0, Offset::Offset(2))
+        .unwrap();
+    let options = AdminOptions::new();
+    let deleted = bench.admin.delete_records(&cut, &options);
+    bench.runtime.block_on(deleted).unwrap();
+    relay.ledger.rewind();
+    relay.release();
+    relay.consumer.source().rewind();
+    relay::publish(&settings, 60..90);
+    eventually("the group has committed every end", || {
+        relay::is_committed(&settings)
+    });
+    let values = values(&settings);
+    assert_eq!(values.len(), 88, "two are gone");
+    assert!(values.is_superset(&urls(60..90)));
+    assert!(
+        bench
+            .log
+            .says("records 0 to 1 were read, not settled, and are gone")
+    );
+    bench.runtime.block_on(relay.stop());
+}
+
 fn the_topic_is_deleted_and_made_anew(bench: &Bench) {
     let settings = bench.settings("anew");
     relay::publish(&settings, 0..60);
@@ -181,5 +218,6 @@ fn topics_that_change_lose_nothing_without_a_word() {
     };
     partitions_are_added(&bench);
     records_are_deleted_before_they_are_read(&bench);
+    a_rewind_finds_its_watermark_deleted(&bench);
     the_topic_is_deleted_and_made_anew(&bench);
 }

@@ -11,6 +11,12 @@ use std::{
     time::Duration,
 };
 
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, CommitMode, Consumer as _},
+};
 use serde_json::{Value, json};
 use support::{
     apache_kafka::ApacheKafka,
@@ -248,4 +254,95 @@ fn letters_that_arrive_later_wait_for_the_next_call() {
         BTreeMap::from([("fetch_timeout", 20), ("stuck", 1)])
     );
     assert_eq!(values(&settings).len(), 31);
+}
+
+/// What a broker of its own would do: the topic is deleted and made again.
+fn make_anew(kafka: &ApacheKafka, settings: &KafkaSettings, topic: &str) {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", &settings.brokers)
+        .create()
+        .unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let deleted = runtime.block_on(admin.delete_topics(&[topic], &AdminOptions::new()));
+    assert!(deleted.unwrap().iter().all(Result::is_ok));
+    relay::eventually("the topic is gone", || {
+        matches!(read::bounds(settings, topic), Err(Error::Topic { .. }))
+    });
+    kafka.create_topics(&[topic], 1);
+}
+
+/// Writes requests, and for each a letter whose source it is.
+fn requests_that_died(settings: &KafkaSettings, values: &[&str]) {
+    let topics = &settings.topics;
+    for value in values {
+        let at = read::bounds(settings, &topics.images).unwrap()[&0].1;
+        let source = format!("{}/0/{at}", topics.images);
+        let headers = [("vila2-reason", "stuck"), ("vila2-source", source.as_str())];
+        for (topic, headers) in [(&topics.images, &[][..]), (&topics.dead, &headers[..])] {
+            let mut feeder = Feeder::new(settings, topic).unwrap();
+            (feeder.send(None, Some(value.as_bytes()), headers)).unwrap();
+            feeder.finish(Duration::from_secs(30), |_| {}).unwrap();
+        }
+    }
+}
+
+fn given(settings: &KafkaSettings) -> u64 {
+    let redriven = give(settings, Wanted::default()).unwrap();
+    assert!(redriven.left.is_empty(), "{redriven:?}");
+    redriven.by_reason.values().sum()
+}
+
+#[test]
+fn letters_of_topics_made_anew_are_not_taken_for_those_given_back_before() {
+    let kafka = ApacheKafka::start();
+    let settings = relay::settings(&kafka.brokers(), "anew");
+    let topics = &settings.topics;
+    kafka.create_topics(&[&topics.images, &topics.captions, &topics.dead], 1);
+    let list = ["http://a/1.png", "http://a/2.png", "http://a/3.png"];
+    requests_that_died(&settings, &list);
+    assert_eq!((given(&settings), given(&settings)), (3, 0));
+
+    // The input topic begins again, and the same list is published to it: same sources, same
+    // values, other requests.
+    make_anew(&kafka, &settings, &topics.images);
+    requests_that_died(&settings, &list);
+    assert_eq!((given(&settings), given(&settings)), (3, 0));
+
+    // The topic of dead letters begins again. The broker forgets positions of a deleted topic; one
+    // that does not, or a call that was under way, leaves them.
+    let longer = [
+        "http://b/1",
+        "http://b/2",
+        "http://b/3",
+        "http://b/4",
+        "http://b/5",
+    ];
+    for more in [&list[..1], &list, &longer] {
+        let group = KafkaSettings {
+            group: vila2::kafka::dead::group(&settings.group),
+            ..settings.clone()
+        };
+        let (offset, metadata) = read::committed(&group, &topics.dead).unwrap()[&0].clone();
+        assert!(offset > 0);
+        make_anew(&kafka, &settings, &topics.dead);
+        commit(&group, offset, &metadata);
+        requests_that_died(&settings, more);
+        let listed = said(vila2(&settings, &["dead", "list", "--json"]));
+        assert_eq!(listed["reasons"][0]["waiting"], more.len(), "{listed}");
+        assert_eq!((given(&settings), given(&settings)), (more.len() as u64, 0));
+    }
+}
+
+/// Commits a position on the dead letters' only partition.
+fn commit(settings: &KafkaSettings, offset: i64, metadata: &str) {
+    let client: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &settings.brokers)
+        .set("group.id", &settings.group)
+        .create()
+        .unwrap();
+    let mut list = TopicPartitionList::new();
+    let mut element = list.add_partition(&settings.topics.dead, 0);
+    element.set_offset(Offset::Offset(offset)).unwrap();
+    element.set_metadata(metadata);
+    client.commit(&list, CommitMode::Sync).unwrap();
 }

@@ -14,6 +14,7 @@ use crate::{
     ledger::Ledger,
     record::{Epoch, RecordId},
     telemetry::{Meters, Tracing},
+    writes::Writes,
 };
 
 /// A delivery that was dropped without an answer.
@@ -30,6 +31,7 @@ pub(crate) struct Chain {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) records: RecordBudget,
     pub(crate) bytes: ByteBudget,
+    pub(crate) writes: Writes,
     pub(crate) meters: Meters,
     pub(crate) tracing: Tracing,
     supervisor: OnceLock<ActorRef<Abandoned>>,
@@ -43,6 +45,7 @@ impl Chain {
             records: RecordBudget::new(config.limits.records),
             bytes: ByteBudget::new(config.limits.image_bytes),
             tracing: Tracing::new(config.names.clone()),
+            writes: Writes::new(&config.names),
             config,
             ledger,
             meters: Meters::new(),

@@ -31,17 +31,24 @@ struct Shared {
     /// `None` while the chain restarts or drains.
     entry: RwLock<Option<Entry>>,
     open: watch::Sender<bool>,
+    /// Writes are held: an output topic is away.
+    held: watch::Receiver<bool>,
     shut: AtomicBool,
 }
 
 impl Intake {
-    pub(crate) fn new(ledger: Arc<Ledger>, records: RecordBudget) -> Self {
+    pub(crate) fn new(
+        ledger: Arc<Ledger>,
+        records: RecordBudget,
+        held: watch::Receiver<bool>,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 ledger,
                 records,
                 entry: RwLock::new(None),
                 open: watch::channel(false).0,
+                held,
                 shut: AtomicBool::new(false),
             }),
         }
@@ -51,8 +58,8 @@ impl Intake {
     /// ledger knows as finished, and what is not ours, is dropped here.
     ///
     /// # Errors
-    /// The record, where no `records` permit is free or the chain restarts: keep it, pause, try
-    /// again.
+    /// The record, where no `records` permit is free, the chain restarts or an output topic takes
+    /// no writes: keep it, pause, try again.
     #[allow(clippy::result_large_err)] // the record comes back whole, on a path that is rare
     pub fn try_admit(&self, record: Record) -> Result<(), Record> {
         // Held while the record goes in, so that a restart bumps epochs strictly between records.
@@ -60,6 +67,9 @@ impl Intake {
         let Some(entry) = entry.as_ref() else {
             return Err(record);
         };
+        if *self.shared.held.borrow() {
+            return Err(record);
+        }
         let Some(permit) = self.shared.records.try_take() else {
             return Err(record);
         };
@@ -75,21 +85,27 @@ impl Intake {
         &self.shared.ledger
     }
 
-    /// Free `records` permits, for a low-water mark.
+    /// Free `records` permits, for a low-water mark; none while an output topic takes no writes.
     #[must_use]
     pub fn free_records(&self) -> usize {
+        if *self.shared.held.borrow() {
+            return 0;
+        }
         self.shared.records.free()
     }
 
     /// Ends when a record would be admitted.
     pub async fn room(&self) {
         let mut open = self.shared.open.subscribe();
+        let mut held = self.shared.held.clone();
         loop {
-            if open.wait_for(|open| *open).await.is_err() {
+            if open.wait_for(|open| *open).await.is_err()
+                || held.wait_for(|held| !*held).await.is_err()
+            {
                 return;
             }
             self.shared.records.room(1).await;
-            if *open.borrow() {
+            if *open.borrow() && !*held.borrow() {
                 return;
             }
         }

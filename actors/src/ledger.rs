@@ -5,8 +5,14 @@
 //! over (compaction, transaction markers) count as finished. The watermark is the lowest
 //! unsettled offset; what finished above it travels in the commit's metadata, so that a slow
 //! record holds nothing back and a restart repeats only what was in flight.
+//!
+//! After [`Ledger::rewind`] records are refused until the source reports its seek
+//! ([`Ledger::sought`]) or the watermark comes again: until then they are leftovers of a queue.
+//! From there on the next record is whatever the source delivers. Records read before that do not come again (retention or
+//! compaction deleted them) count as finished too, and the log names them as gone.
 
 mod finished;
+mod partition;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +27,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use self::finished::Finished;
+use self::{finished::Finished, partition::Partition};
 use crate::{
     error::Reason,
     record::{Epoch, RecordId},
@@ -46,8 +52,8 @@ pub enum Admission {
     New(Epoch),
     /// Settled before, or in flight already: skip it.
     Finished,
-    /// The partition is not assigned, or the source has yet to go back to the watermark after
-    /// [`Ledger::rewind`]: drop it, it comes again.
+    /// The partition is not assigned, or the source has not reported its seek
+    /// ([`Ledger::sought`]) since [`Ledger::rewind`]: drop it, it comes again.
     NotOurs,
 }
 
@@ -74,26 +80,8 @@ pub struct Ledger {
 struct Inner {
     last_epoch: u64,
     topics: HashMap<Arc<str>, BTreeMap<i32, Partition>>,
-}
-
-#[derive(Debug)]
-struct Partition {
-    epoch: Epoch,
-    /// The lowest unsettled offset; unknown until the first record where nothing was committed.
-    watermark: Option<i64>,
-    /// One above the highest offset admitted in this epoch.
-    cursor: Option<i64>,
-    /// The source must first come back to the watermark.
-    rewound: bool,
-    in_flight: BTreeMap<i64, Instant>,
-    /// Failed attempts of unsettled records, by stage. They outlive a rewind, so that a restart of
-    /// the chain cannot reset them, and end with the partition's term.
-    failed: BTreeMap<i64, BTreeMap<Stage, u32>>,
-    finished: Finished,
-    /// Counts what would change a commit; `offered` and `committed` are values of it.
-    version: u64,
-    offered: Option<(i64, u64)>,
-    committed: u64,
+    /// When a record was settled last, or when the first one came in after idleness.
+    moved: Option<Instant>,
 }
 
 impl Default for Ledger {
@@ -114,7 +102,8 @@ impl Ledger {
     }
 
     /// Takes a partition over at its committed offset (`None`: nothing was committed, the first
-    /// record decides) and reads back what finished above it.
+    /// record decides) and reads back what finished above it. A partition that was suspended goes
+    /// on where nobody else has settled anything meanwhile: what is in flight stays.
     pub fn assign(
         &self,
         topic: &Arc<str>,
@@ -130,9 +119,12 @@ impl Ledger {
         };
         let state = Partition {
             epoch,
+            assigned: epoch,
             watermark: committed,
             cursor: committed,
-            rewound: false,
+            seen: 0,
+            seeking: false,
+            suspended: false,
             in_flight: BTreeMap::new(),
             failed: BTreeMap::new(),
             finished,
@@ -141,6 +133,11 @@ impl Ledger {
             committed: 0,
         };
         let partitions = inner.topics.entry(Arc::clone(topic)).or_default();
+        if let Some(present) = partitions.get_mut(&partition)
+            && present.resume(&state)
+        {
+            return present.epoch;
+        }
         if partitions.insert(partition, state).is_some() {
             drop(inner);
             self.changed();
@@ -151,21 +148,45 @@ impl Ledger {
     /// Decides on a record that arrived, and tracks it as in flight where it is new.
     pub fn admit(&self, id: &RecordId) -> Admission {
         let mut inner = self.lock();
-        match inner.partition(&id.topic, id.partition) {
-            Some(partition) => partition.admit(id.offset),
-            None => Admission::NotOurs,
+        let idle = inner.is_idle();
+        let Some(partition) = inner.partition(&id.topic, id.partition) else {
+            return Admission::NotOurs;
+        };
+        let (admission, gone) = partition.admit(id.offset);
+        if idle && matches!(admission, Admission::New(_)) {
+            inner.moved = Some(Instant::now());
         }
+        drop(inner);
+        for (first, end) in gone {
+            tracing::error!(
+                topic = &*id.topic,
+                partition = id.partition,
+                "records {first} to {} were read, not settled, and are gone from the topic before \
+                 they could be read again (retention, compaction or a deletion)",
+                end - 1
+            );
+        }
+        admission
     }
 
-    /// Ends a delivery. Of an older epoch, or ended before: ignored.
+    /// Ends a delivery. Ended before, or of a partition that was given back meanwhile: ignored. Of
+    /// an epoch that a rewind ended: a confirmed write counts, unless its record is in flight
+    /// again.
     ///
     /// Returns whether it counted.
     pub fn settle(&self, id: &RecordId, epoch: Epoch, outcome: Outcome) -> bool {
         let mut inner = self.lock();
-        match inner.partition(&id.topic, id.partition) {
+        let counted = match inner.partition(&id.topic, id.partition) {
             Some(partition) if partition.epoch == epoch => partition.settle(id.offset, outcome),
+            Some(partition) if partition.assigned <= epoch => {
+                partition.settle_late(id.offset, outcome)
+            }
             _ => false,
+        };
+        if counted && outcome != Outcome::Abandoned {
+            inner.moved = Some(Instant::now());
         }
+        counted
     }
 
     /// Counts a failed attempt of a record that is in flight; returns how many there were in this
@@ -209,7 +230,9 @@ impl Ledger {
     /// known yet.
     #[must_use]
     pub fn position(&self, topic: &str, partition: i32) -> Option<Position> {
-        self.lock().partition(topic, partition)?.position()
+        let mut inner = self.lock();
+        let partition = inner.partition(topic, partition)?;
+        (!partition.suspended).then(|| partition.position())?
     }
 
     /// Records of a partition below `end` that are not settled, in flight or not read yet; `None`
@@ -222,13 +245,23 @@ impl Ledger {
         Some(open.max(0))
     }
 
+    /// Whether [`Ledger::dirty`] offered `offset` last for this partition, in its present
+    /// assignment: else the offer is of a partition that was given back since.
+    #[must_use]
+    pub fn offers(&self, topic: &str, partition: i32, offset: i64) -> bool {
+        let mut inner = self.lock();
+        (inner.partition(topic, partition))
+            .and_then(|partition| partition.offered)
+            .is_some_and(|(offered, _)| offered == offset)
+    }
+
     /// Every partition whose position changed since it was last [`Ledger::committed`].
     #[must_use]
     pub fn dirty(&self) -> Vec<(Arc<str>, i32, Position)> {
         let mut dirty = Vec::new();
         for (topic, partitions) in &mut self.lock().topics {
             for (&number, partition) in partitions {
-                if partition.version == partition.committed {
+                if partition.version == partition.committed || partition.suspended {
                     continue;
                 }
                 if let Some(position) = partition.position() {
@@ -258,8 +291,37 @@ impl Ledger {
         gone.position()
     }
 
+    /// A partition was lost without a word, as when the broker is away for longer than a session:
+    /// it is not committed and takes no records, but what is in flight is kept until it is known
+    /// who has the partition: [`Ledger::assign`], or [`Ledger::drop_suspended`].
+    pub fn suspend(&self, topic: &str, partition: i32) {
+        if let Some(partition) = self.lock().partition(topic, partition) {
+            partition.suspended = true;
+            partition.offered = None;
+        }
+    }
+
+    /// The partitions that are suspended belong to others now: what is in flight is forgotten.
+    /// Returns which they were.
+    pub fn drop_suspended(&self, topic: &str) -> Vec<i32> {
+        let mut gone = Vec::new();
+        if let Some(partitions) = self.lock().topics.get_mut(topic) {
+            partitions.retain(|&number, partition| {
+                if partition.suspended {
+                    gone.push(number);
+                }
+                !partition.suspended
+            });
+        }
+        if !gone.is_empty() {
+            self.changed();
+        }
+        gone
+    }
+
     /// Starts a new epoch on every partition and forgets what is in flight. Returns where the
-    /// source must seek; until it has, later records are refused with [`Admission::NotOurs`].
+    /// source must seek; until it reports that ([`Ledger::sought`]), records of partitions that
+    /// had any in flight are refused with [`Admission::NotOurs`].
     pub fn rewind(&self) -> Vec<(Arc<str>, i32, i64)> {
         let mut seeks = Vec::new();
         let mut inner = self.lock();
@@ -277,6 +339,34 @@ impl Ledger {
         drop(inner);
         self.changed();
         seeks
+    }
+
+    /// Where the source must seek after a rewind, and the epoch to report that with; `None` where
+    /// the partition is not assigned or nothing of it was ever admitted.
+    #[must_use]
+    pub fn seek_to(&self, topic: &str, partition: i32) -> Option<(Epoch, i64)> {
+        let mut inner = self.lock();
+        let partition = inner.partition(topic, partition)?;
+        Some((partition.epoch, partition.watermark?))
+    }
+
+    /// The source has gone back: what it delivers from now on was read after the seek. A report
+    /// for an epoch that ended meanwhile is ignored; another seek is due then.
+    pub fn sought(&self, topic: &str, partition: i32, epoch: Epoch) {
+        if let Some(partition) = self.lock().partition(topic, partition)
+            && partition.epoch == epoch
+        {
+            partition.seeking = false;
+        }
+    }
+
+    /// How long records have been in flight without one being settled, counted from the first that
+    /// came in after idleness; `None` while nothing is in flight.
+    #[must_use]
+    pub fn none_settled_for(&self) -> Option<Duration> {
+        let inner = self.lock();
+        let moved = inner.moved.filter(|_| !inner.is_idle())?;
+        Some(moved.elapsed())
     }
 
     /// How many records are in flight.
@@ -334,71 +424,11 @@ impl Inner {
     fn partition(&mut self, topic: &str, partition: i32) -> Option<&mut Partition> {
         self.topics.get_mut(topic)?.get_mut(&partition)
     }
-}
 
-impl Partition {
-    fn admit(&mut self, offset: i64) -> Admission {
-        let watermark = *self.watermark.get_or_insert(offset);
-        if self.rewound && offset > watermark {
-            return Admission::NotOurs;
-        }
-        self.rewound = false;
-        let cursor = self.cursor.unwrap_or(offset);
-        if offset > cursor {
-            self.finish(cursor, offset);
-        }
-        self.cursor = Some(cursor.max(offset + 1));
-        let settled = self.watermark.is_some_and(|w| offset < w) || self.finished.contains(offset);
-        if settled || self.in_flight.contains_key(&offset) {
-            return Admission::Finished;
-        }
-        self.in_flight.insert(offset, Instant::now());
-        Admission::New(self.epoch)
-    }
-
-    fn settle(&mut self, offset: i64, outcome: Outcome) -> bool {
-        if self.in_flight.remove(&offset).is_none() {
-            return false;
-        }
-        if outcome != Outcome::Abandoned {
-            self.failed.remove(&offset);
-            self.finish(offset, offset + 1);
-        }
-        true
-    }
-
-    fn finish(&mut self, start: i64, end: i64) {
-        self.finished.insert(start, end);
-        self.version += 1;
-        self.advance();
-    }
-
-    fn advance(&mut self) {
-        if let Some(watermark) = self.watermark {
-            let watermark = self.finished.advance(watermark);
-            self.watermark = Some(watermark);
-            // What lies below is settled, or was deleted unread.
-            while (self.failed.first_key_value()).is_some_and(|(offset, _)| *offset < watermark) {
-                self.failed.pop_first();
-            }
-        }
-    }
-
-    fn position(&mut self) -> Option<Position> {
-        let offset = self.watermark?;
-        let (metadata, full) = self.finished.encode(offset);
-        Some(Position {
-            offset,
-            metadata,
-            full,
-        })
-    }
-
-    fn rewind(&mut self, epoch: Epoch) {
-        self.epoch = epoch;
-        self.in_flight.clear();
-        // Below the cursor the watermark is a record that was in flight: it must come again.
-        self.rewound = self.watermark < self.cursor;
-        self.cursor = self.watermark;
+    /// Whether nothing is in flight.
+    fn is_idle(&self) -> bool {
+        (self.topics.values())
+            .flat_map(BTreeMap::values)
+            .all(|partition| partition.in_flight.is_empty())
     }
 }

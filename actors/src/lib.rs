@@ -38,6 +38,8 @@ pub mod config;
 
 pub mod intake;
 
+pub mod writes;
+
 mod stages;
 
 pub mod engine;

@@ -110,8 +110,10 @@ impl ListSource {
 impl Source for ListSource {
     fn rewind(&self) {
         let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(position) = self.intake.ledger().position(&self.topic, 0) {
-            values.next = position.offset as usize;
+        let ledger = self.intake.ledger();
+        if let Some((epoch, offset)) = ledger.seek_to(&self.topic, 0) {
+            values.next = offset as usize;
+            ledger.sought(&self.topic, 0, epoch);
         }
         drop(values);
         self.changed.notify_one();

@@ -91,7 +91,11 @@ impl Pipeline {
         let chain = Arc::new(Chain::new(config, Arc::clone(&ports.ledger)));
         let engines = Engines::load(&chain, &ports).await?;
         chain.bytes.set_aside(engines.footprint.preparing);
-        let intake = Intake::new(Arc::clone(&chain.ledger), chain.records.clone());
+        let intake = Intake::new(
+            Arc::clone(&chain.ledger),
+            chain.records.clone(),
+            chain.writes.held(),
+        );
         let any = engines.any();
         let parts = Arc::new(Parts {
             breaker: Arc::new(Breaker::new(Arc::clone(&chain), Arc::clone(&any))),

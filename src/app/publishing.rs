@@ -73,6 +73,8 @@ pub struct Published {
     pub finished_before: usize,
     /// Whether a signal ended it.
     pub stopped: bool,
+    /// Records that the broker had not answered when a signal ended it.
+    pub open: u64,
 }
 
 /// What to publish, and how.
@@ -266,6 +268,10 @@ impl Run<'_, '_> {
             }
             if Instant::now() >= deadline {
                 let open = self.feeder.progress().sent - self.feeder.answered();
+                if self.is_stopped() {
+                    self.published.open = open;
+                    return Ok(());
+                }
                 let text = format!("{open} records were not confirmed within {limit:?}");
                 return Err(kafka::Error::Broker(text).into());
             }

@@ -1,5 +1,8 @@
 //! The chain between two ends of Kafka: what `run` and the demo are.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -28,8 +31,8 @@ use crate::{
     shutdown::{Shutdown, Signal},
 };
 
-/// How much longer than its bound a record may stay before the process counts as wedged: the
-/// chain itself dead-letters it at the bound.
+/// How much longer than `limits.record_ms` a model call may run, or nothing be settled, before the
+/// process counts as wedged: the chain itself dead-letters a record at the bound.
 const GRACE: Duration = Duration::from_secs(60);
 /// How long the last confirmations and the leaving of the group may take.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -51,8 +54,9 @@ pub struct Service {
     status: Arc<Status>,
     ledger: Arc<Ledger>,
     page: Option<Page>,
-    topics: JoinHandle<()>,
-    /// Age at which the oldest record, or a model call, means that the process is wedged.
+    _topics: Aborting,
+    /// A model call that runs for longer, or records in flight of which none is settled for longer,
+    /// mean that the process is wedged.
     wedged_after: Duration,
     drain: Duration,
 }
@@ -93,6 +97,18 @@ impl Service {
         metrics: Option<PrometheusHandle>,
         change: impl FnOnce(&mut Ports),
     ) -> Result<Self, Error> {
+        let kafka = settings::kafka(config);
+        Self::start_on(config, layers, metrics, kafka, change).await
+    }
+
+    /// The same with other settings of Kafka, too.
+    async fn start_on(
+        config: &Config,
+        layers: &Layers,
+        metrics: Option<PrometheusHandle>,
+        kafka: KafkaSettings,
+        change: impl FnOnce(&mut Ports),
+    ) -> Result<Self, Error> {
         check(config, layers)?;
         let wedged_after = config.limits.record + GRACE;
         let parts = Parts::default();
@@ -103,7 +119,6 @@ impl Service {
             _ => None,
         };
 
-        let kafka = settings::kafka(config);
         let ledger = Arc::new(Ledger::new());
         let gate = Arc::new(Gate::new(Arc::clone(&ledger)));
         let status = Arc::new(Status::new(&kafka.brokers));
@@ -130,7 +145,7 @@ impl Service {
         pipeline.set_source(consumer.source());
         // Set once, here.
         let _ = parts.set((pipeline.clone(), Arc::clone(&status)));
-        let topics = tokio::spawn(watch_topics(kafka.clone(), Arc::clone(&status)));
+        let topics = watch_topics(kafka.clone(), Arc::clone(&status), pipeline.clone());
         Ok(Self {
             pipeline,
             consumer,
@@ -139,7 +154,7 @@ impl Service {
             status,
             ledger,
             page,
-            topics,
+            _topics: Aborting(tokio::spawn(topics)),
             wedged_after,
             drain: config.limits.drain,
         })
@@ -183,7 +198,8 @@ impl Service {
     }
 
     /// Works until a signal comes, or, with `until_end`, until everything that is in the topic at
-    /// the start is settled and committed. [`Service::stop`] is to be called in any case.
+    /// the start is settled and committed. [`Service::stop`] is to be called in any case, after an
+    /// error [`Service::stop_after_fault`].
     ///
     /// # Errors
     /// [`Error::GaveUp`]; with `until_end` also [`Error::Kafka`] where the topic is not there.
@@ -207,11 +223,8 @@ impl Service {
         let wedged = async {
             loop {
                 tokio::time::sleep(GRACE / 12).await;
-                if !self.pipeline.is_live(self.wedged_after) {
-                    return format!(
-                        "a record or a model call is older than {:?}",
-                        self.wedged_after
-                    );
+                if let Some(why) = self.pipeline.wedged(self.wedged_after) {
+                    return why;
                 }
                 if self.consumer.has_ended() {
                     return "the consumer's thread ended".to_owned();
@@ -227,9 +240,21 @@ impl Service {
     /// Stops the intake, waits within `limits.drain_ms` until every record is settled, commits and
     /// leaves the group.
     pub async fn stop(self) -> Drained {
-        self.topics.abort();
+        let limit = self.drain;
+        self.stop_within(limit).await
+    }
+
+    /// The same after a fault, with no more time than writes under way need for their
+    /// confirmations: those are settled and committed, so that the next process does not write them
+    /// again. Whatever hangs is left behind.
+    pub async fn stop_after_fault(self) -> Drained {
+        let limit = self.drain.min(GOODBYE);
+        self.stop_within(limit).await
+    }
+
+    async fn stop_within(self, limit: Duration) -> Drained {
         self.consumer.drain();
-        let drained = self.pipeline.drain(self.drain).await;
+        let drained = self.pipeline.drain(limit).await;
         if drained.left > 0 {
             tracing::warn!(
                 left = drained.left,
@@ -291,7 +316,8 @@ impl Service {
             }
             before = Some(committed);
         }
-        // Who leaves while being let in is waited for, by the next one, until its session is over.
+        // A member that leaves mid-join blocks the next until its session times out, so wait until
+        // joined.
         let joined = async {
             while !self.status.joined() {
                 tokio::time::sleep(LOOK_EVERY).await;
@@ -302,8 +328,18 @@ impl Service {
     }
 }
 
+/// A task that ends with its owner.
+struct Aborting(JoinHandle<()>);
+
+impl Drop for Aborting {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Says every 10 s which topics are missing, until all are there: they may be made at any time.
-async fn watch_topics(kafka: KafkaSettings, status: Arc<Status>) {
+/// While writes are held it asks again: a topic may have been deleted.
+async fn watch_topics(kafka: KafkaSettings, status: Arc<Status>, pipeline: PipelineHandle) {
     loop {
         let asked = kafka.clone();
         match blocking(move || missing_topics(&asked)).await {
@@ -311,9 +347,13 @@ async fn watch_topics(kafka: KafkaSettings, status: Arc<Status>) {
                 for missing in &missing {
                     tracing::warn!("{missing}; waiting for it");
                 }
-                status.note_topics(missing.clone());
-                if missing.is_empty() {
-                    return;
+                let all_there = missing.is_empty();
+                status.note_topics(missing);
+                if all_there && pipeline.outages().is_empty() {
+                    while pipeline.outages().is_empty() {
+                        tokio::time::sleep(LOOK_EVERY).await;
+                    }
+                    continue;
                 }
             }
             // That no broker answers is said by the clients.
@@ -346,14 +386,17 @@ fn probes(parts: &Parts, wedged_after: Duration) -> Probes {
     let (live, ready) = (Arc::clone(parts), Arc::clone(parts));
     Probes {
         live: Arc::new(move || {
-            let alive = (live.get()).is_none_or(|(pipeline, _)| pipeline.is_live(wedged_after));
-            vec![Check::new("chain", alive, || {
-                format!("a record or a model call is older than {wedged_after:?}")
-            })]
+            let wedged = (live.get()).and_then(|(pipeline, _)| pipeline.wedged(wedged_after));
+            vec![Check {
+                name: "chain",
+                fault: wedged,
+            }]
         }),
         ready: Arc::new(move || {
             let loaded = ready.get();
             let kafka = loaded.map_or(Ok(()), |(_, status)| status.ready());
+            let outages = loaded.map_or_else(Vec::new, |(pipeline, _)| pipeline.outages());
+            let outages: Vec<_> = outages.iter().map(ToString::to_string).collect();
             vec![
                 Check::new("models", loaded.is_some(), || "loading".to_owned()),
                 Check {
@@ -363,6 +406,7 @@ fn probes(parts: &Parts, wedged_after: Duration) -> Probes {
                         None => Some("not joined yet".to_owned()),
                     },
                 },
+                Check::new("writes", outages.is_empty(), || outages.join("; ")),
             ]
         }),
     }

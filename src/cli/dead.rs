@@ -75,7 +75,8 @@ pub(super) fn run(common: &Common, command: Command) -> Result<(), Failure> {
 fn list(settings: &KafkaSettings, arguments: &List, stop: &Arc<AtomicBool>) -> Result<(), Failure> {
     let topic = &settings.topics.dead;
     let bar = progress::counter("reading dead letters");
-    let scan = Scan::read(settings, |read| {
+    let mut at = positions(settings)?;
+    let scan = Scan::read(settings, &mut at, |read| {
         bar.set_position(read);
         !stop.load(std::sync::atomic::Ordering::Relaxed)
     });
@@ -84,7 +85,7 @@ fn list(settings: &KafkaSettings, arguments: &List, stop: &Arc<AtomicBool>) -> R
     if stop.load(std::sync::atomic::Ordering::Relaxed) {
         return Err(Failure::Interrupted);
     }
-    let mut reasons = scan.by_reason(&positions(settings)?);
+    let mut reasons = scan.by_reason(&at);
     if let Some(wanted) = &arguments.reason {
         reasons.retain(|(reason, _)| reason == wanted);
     }

@@ -155,6 +155,10 @@ fn report(
     if bad > 0 {
         text.push_str(&format!("; {} passed over", output::plural(bad, "bad row")));
     }
+    if published.open > 0 {
+        let open = output::plural(published.open, "record");
+        text.push_str(&format!("; {open} not confirmed in time, maybe written"));
+    }
     match published.finished_before {
         0 => {}
         1 => text.push_str("; 1 file was finished before"),

@@ -10,8 +10,9 @@ use clap::Args;
 use super::{Common, Failure, output, runtime};
 use crate::{
     app::service::{Ended, Service},
+    config::{Config, Layers},
     shutdown::{Shutdown, Signal},
-    telemetry::{self, Traces},
+    telemetry::{self, Metrics, Traces},
 };
 
 use closing::Closing;
@@ -33,51 +34,65 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure>
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         let traces = Traces::start()?;
-        let mut shutdown = Shutdown::listen()?;
-        let started = tokio::select! {
-            started = Service::start(&config, &layers, Some(metrics.page)) => started,
-            signal = shutdown.requested() => return ended(Ended::Signal(signal)),
-        };
-        let service = started?;
-        if let Some(address) = service.address() {
-            tracing::info!("metrics and probes on http://{address}");
-        }
-        tracing::info!(
-            brokers = config.kafka.brokers,
-            group = config.kafka.group,
-            topic = config.kafka.topics.images,
-            "running"
-        );
-        let begun = Instant::now();
-        let live = Live::new(metrics.figures.clone());
-        let worked = tokio::select! {
-            worked = service.work(&mut shutdown, arguments.until_end) => worked,
-            () = live.watch(&service) => unreachable!("bug: watching never ends"),
-        };
-        live.clear();
-        let (engines, took) = (service.engines(), begun.elapsed());
-        if worked.is_ok() {
-            service.stop().await;
-        }
-        // Sends the last spans; blocks.
+        let worked = work(&config, &layers, arguments, metrics).await;
+        // Sends the last spans, however it ended; blocks.
         let _ = tokio::task::spawn_blocking(move || traces.stop()).await;
-        let worked = worked?;
-        let closing = |took| Closing::new(&metrics.figures, &engines, took);
-        if worked == Ended::TopicEnd {
-            let closing = closing(took);
-            if arguments.json {
-                output::json(&closing)?;
-            } else {
-                closing.print()?;
-            }
-        } else {
-            // The drain belongs to it.
-            tracing::info!("{}", closing(begun.elapsed()).summary());
-        }
-        ended(worked)
+        worked
     });
     runtime.shutdown_background();
     result
+}
+
+/// Works to the end. Whatever that is, the service is stopped: what the broker confirmed is
+/// committed and the group is left.
+async fn work(
+    config: &Config,
+    layers: &Layers,
+    arguments: &Arguments,
+    metrics: Metrics,
+) -> Result<(), Failure> {
+    let mut shutdown = Shutdown::listen()?;
+    let started = tokio::select! {
+        started = Service::start(config, layers, Some(metrics.page)) => started,
+        // The group is joined last: nothing of it is to be left here.
+        signal = shutdown.requested() => return ended(Ended::Signal(signal)),
+    };
+    let service = started?;
+    if let Some(address) = service.address() {
+        tracing::info!("metrics and probes on http://{address}");
+    }
+    tracing::info!(
+        brokers = config.kafka.brokers,
+        group = config.kafka.group,
+        topic = config.kafka.topics.images,
+        "running"
+    );
+    let begun = Instant::now();
+    let live = Live::new(metrics.figures.clone());
+    let worked = tokio::select! {
+        worked = service.work(&mut shutdown, arguments.until_end) => worked,
+        () = live.watch(&service) => unreachable!("bug: watching never ends"),
+    };
+    live.clear();
+    let (engines, took) = (service.engines(), begun.elapsed());
+    match worked {
+        Ok(_) => service.stop().await,
+        Err(_) => service.stop_after_fault().await,
+    };
+    let worked = worked?;
+    let closing = |took| Closing::new(&metrics.figures, &engines, took);
+    if worked == Ended::TopicEnd {
+        let closing = closing(took);
+        if arguments.json {
+            output::json(&closing)?;
+        } else {
+            closing.print()?;
+        }
+    } else {
+        // The drain belongs to it.
+        tracing::info!("{}", closing(begun.elapsed()).summary());
+    }
+    ended(worked)
 }
 
 fn ended(ended: Ended) -> Result<(), Failure> {

@@ -162,10 +162,13 @@ pub async fn show(
         _ = shutdown.requested() => return Err(app::Error::Interrupted.into()),
     };
     progress(Event::Started(planned.len() as u64));
-    let (outcome, elapsed) =
-        exchange(&service, &kafka, planned, shutdown, progress.clone()).await?;
+    let exchanged = exchange(&service, &kafka, planned, shutdown, progress.clone()).await;
     let engines = service.engines();
-    service.stop().await;
+    match exchanged {
+        Ok(_) => service.stop().await,
+        Err(_) => service.stop_after_fault().await,
+    };
+    let (outcome, elapsed) = exchanged?;
 
     let captions = outcome.captions();
     let score = score::score(&truth, &captions)?;

@@ -2,11 +2,13 @@
 //!
 //! One commit is under way at a time; a failed one leaves its positions dirty, so the next one
 //! carries them again. Commits are made on a thread of their own, because rdkafka tells the outcome
-//! of a commit only to whoever waits for it: its `commit_callback` is never called.
+//! of a commit only to whoever waits for it: its `commit_callback` is never called. A partition
+//! that is given back takes its [`Turn`]: no older commit may land behind its last one.
 
 use std::{
+    collections::HashSet,
     sync::{
-        Arc,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         mpsc::{self, Receiver, Sender, TryRecvError},
     },
     thread,
@@ -15,13 +17,11 @@ use std::{
 
 use rdkafka::{
     TopicPartitionList,
-    consumer::{BaseConsumer, CommitMode, Consumer as _},
+    consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext},
     error::{KafkaError, KafkaResult},
     topic_partition_list::Offset,
 };
 use vila2_actors::ledger::{Ledger, Position};
-
-use super::rebalance::GroupCallbacks;
 
 /// How often failing commits are mentioned.
 const SAY_EVERY: Duration = Duration::from_secs(10);
@@ -42,8 +42,10 @@ pub(super) struct Committer {
 
 impl Committer {
     /// Starts the thread. It ends with the committer, and holds the consumer until then.
-    pub(super) fn start(
-        consumer: Arc<BaseConsumer<GroupCallbacks>>,
+    pub(super) fn start<C: ConsumerContext + 'static>(
+        consumer: Arc<BaseConsumer<C>>,
+        ledger: Arc<Ledger>,
+        turn: Arc<Turn>,
         every: Duration,
     ) -> std::io::Result<Self> {
         let (requests, inbox) = mpsc::channel::<Positions>();
@@ -52,7 +54,7 @@ impl Committer {
             .name("kafka-commits".into())
             .spawn(move || {
                 while let Ok(positions) = inbox.recv() {
-                    let answer = commit(&consumer, &positions);
+                    let answer = commit(&consumer, &ledger, &turn, positions);
                     if outbox.send(answer).is_err() {
                         return;
                     }
@@ -142,18 +144,81 @@ impl Committer {
 }
 
 /// Commits and waits for the answer, which librdkafka gives in any case, if only that no
-/// coordinator is to be found. Partitions that were given back meanwhile are left out: their last
-/// commit is made where they are revoked.
-fn commit(consumer: &BaseConsumer<GroupCallbacks>, positions: &Positions) -> KafkaResult<()> {
-    let ledger = &consumer.context().ledger;
-    let ours = positions.iter().filter(|(topic, partition, at)| {
-        (ledger.position(topic, *partition)).is_some_and(|now| now.offset >= at.offset)
+/// coordinator is to be found. Partitions that were given back meanwhile are left out, assigned
+/// again or not: their last commit was made where they were revoked.
+fn commit<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    ledger: &Ledger,
+    turn: &Turn,
+    mut positions: Positions,
+) -> KafkaResult<()> {
+    let _under_way = turn.begin(|| {
+        positions.retain(|(topic, partition, at)| ledger.offers(topic, *partition, at.offset));
+        positions
+            .iter()
+            .map(|(_, partition, _)| *partition)
+            .collect()
     });
+    let ours = positions.iter();
     let list = list(ours.map(|(topic, partition, at)| (&**topic, *partition, at)))?;
     if list.count() == 0 {
         return Ok(());
     }
     consumer.commit(&list, CommitMode::Sync)
+}
+
+/// Orders the commits of this thread and those of revocations. Between the decision what to commit
+/// and the call that does it a partition could be given back; its last commit would then be
+/// overwritten by an older one, and whoever has it next would run its records again.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    under_way: Mutex<HashSet<i32>>,
+    answered: Condvar,
+}
+
+/// A commit under way.
+struct UnderWay<'a>(&'a Turn);
+
+impl Turn {
+    /// Begins a commit of the partitions that `choose` names; no revocation comes in between.
+    fn begin(&self, choose: impl FnOnce() -> HashSet<i32>) -> UnderWay<'_> {
+        *self.lock() = choose();
+        UnderWay(self)
+    }
+
+    /// Runs `revoke`, after which no commit of these partitions begins, and waits until those under
+    /// way are answered.
+    ///
+    /// Returns what `revoke` did, and whether they were answered within `limit`.
+    pub(super) fn revoke<T>(
+        &self,
+        partitions: &[i32],
+        limit: Duration,
+        revoke: impl FnOnce() -> T,
+    ) -> (T, bool) {
+        let under_way = self.lock();
+        let revoked = revoke();
+        let (_under_way, waited) = self
+            .answered
+            .wait_timeout_while(under_way, limit, |under_way| {
+                partitions.iter().any(|number| under_way.contains(number))
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        (revoked, !waited.timed_out())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<i32>> {
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.lock().clear();
+        self.0.answered.notify_all();
+    }
 }
 
 /// A list for one commit. Always a new one: rdkafka leaks metadata that is overwritten.
@@ -169,4 +234,50 @@ pub(super) fn list<'a>(
         }
     }
     Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_commit_of_a_revocation_comes_after_the_answer_to_the_one_under_way() {
+        let turn = Turn::default();
+        let order = Mutex::new(Vec::new());
+        let note = |what| {
+            order
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(what)
+        };
+        let under_way = turn.begin(|| HashSet::from([0, 1]));
+        thread::scope(|scope| {
+            let (revoked, revoking) = mpsc::channel();
+            let (turn, note) = (&turn, &note);
+            scope.spawn(move || {
+                let (_, answered) = turn.revoke(&[1], Duration::from_secs(60), || {
+                    revoked.send(()).expect("a test that waits");
+                });
+                assert!(answered);
+                note("last commit");
+            });
+            revoking.recv().expect("a revocation");
+            note("answer");
+            drop(under_way);
+        });
+        assert_eq!(
+            order.into_inner().expect("no panic"),
+            ["answer", "last commit"]
+        );
+    }
+
+    #[test]
+    fn other_partitions_and_a_silent_broker_hold_no_revocation_up() {
+        let turn = Turn::default();
+        let _under_way = turn.begin(|| HashSet::from([0]));
+        let long = Duration::from_secs(60);
+        assert_eq!(turn.revoke(&[1, 2], long, || 7), (7, true));
+        let moment = Duration::from_millis(10);
+        assert_eq!(turn.revoke(&[0], moment, || 8), (8, false));
+    }
 }

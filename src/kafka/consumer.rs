@@ -32,7 +32,7 @@ use vila2_actors::{
 
 use super::{
     Error, KafkaSettings, client, codec,
-    commit::Committer,
+    commit::{Committer, Turn},
     flow::Flow,
     gate::Gate,
     rebalance::{Event, GroupCallbacks},
@@ -100,11 +100,13 @@ impl Consumer {
         gate: Arc<Gate>,
         status: Arc<Status>,
     ) -> Result<Self, Error> {
+        let turn = Arc::<Turn>::default();
         let callbacks = GroupCallbacks {
             topic: settings.topics.images.as_str().into(),
-            ledger,
+            ledger: Arc::clone(&ledger),
             gate,
             status,
+            turn: Arc::clone(&turn),
             events: Mutex::default(),
         };
         let consumer: BaseConsumer<GroupCallbacks> = client::group_member(settings)?
@@ -114,8 +116,9 @@ impl Consumer {
             .subscribe(&[&settings.topics.images])
             .map_err(|fault| Error::Client(fault.to_string()))?;
         let consumer = Arc::new(consumer);
-        let committer = Committer::start(Arc::clone(&consumer), settings.commit_every)
-            .map_err(|fault| Error::Client(fault.to_string()))?;
+        let committer =
+            Committer::start(Arc::clone(&consumer), ledger, turn, settings.commit_every)
+                .map_err(|fault| Error::Client(fault.to_string()))?;
         let (commands, inbox) = mpsc::channel();
         let (done, finished) = watch::channel(false);
         let member = Member {
@@ -347,19 +350,23 @@ impl Member {
         let topic = Arc::clone(&self.callbacks().topic);
         let ledger = Arc::clone(&self.callbacks().ledger);
         for partition in std::mem::take(&mut self.seeks) {
-            // No position: nothing of this partition was ever admitted.
-            let Some(position) = ledger.position(&topic, partition) else {
+            // No watermark: nothing of this partition was ever admitted.
+            let Some((epoch, watermark)) = ledger.seek_to(&topic, partition) else {
                 continue;
             };
-            let offset = Offset::Offset(position.offset);
+            let offset = Offset::Offset(watermark);
             match self
                 .consumer
                 .seek(&topic, partition, offset, Duration::from_secs(1))
             {
                 Ok(()) => {
-                    tracing::info!(partition, offset = position.offset, "went back");
+                    tracing::info!(partition, offset = watermark, "went back");
+                    // Whatever librdkafka had queued before the seek it drops by itself: what the
+                    // next poll brings was fetched after it.
                     self.flow.sought(partition);
-                    self.last.remove(&partition);
+                    ledger.sought(&topic, partition, epoch);
+                    // An offset below the watermark is of a topic that was made anew.
+                    self.last.insert(partition, watermark - 1);
                 }
                 Err(fault) => {
                     tracing::debug!(partition, "cannot go back yet: {fault}");
@@ -380,6 +387,9 @@ impl Member {
             let position = ledger.position(&self.callbacks().topic, partition);
             self.flow
                 .set_map_full(partition, position.is_some_and(|position| position.full));
+        }
+        if self.callbacks().status.joined() {
+            self.callbacks().drop_suspended();
         }
         self.callbacks().status.say_waiting();
     }

@@ -104,6 +104,12 @@ impl Gate {
         }
     }
 
+    /// Opens the gate again for a partition whose epoch goes on.
+    pub(super) fn reopen(&self, topic: &Arc<str>, partition: i32) {
+        let key = (Arc::clone(topic), partition);
+        self.lock().closed.remove(&key);
+    }
+
     /// Waits until what was handed over for these partitions is confirmed and settled.
     ///
     /// Returns how many writes were still open after `limit`.
@@ -215,6 +221,18 @@ mod tests {
         assert!(!bench.pass(0));
         bench.gate.open(&bench.topic, &[0]);
         assert!(bench.pass(0));
+    }
+
+    #[test]
+    fn a_gate_that_is_opened_again_still_knows_what_was_handed_over() {
+        let bench = bench();
+        assert!(bench.pass(0));
+        bench.gate.close(&bench.topic, &[0]);
+        assert!(!bench.pass(1));
+        bench.gate.reopen(&bench.topic, 0);
+        assert!(bench.pass(1));
+        let moment = Duration::from_millis(20);
+        assert_eq!(bench.gate.wait(&bench.topic, &[0], moment), 2);
     }
 
     #[test]

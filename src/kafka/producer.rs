@@ -26,6 +26,7 @@ use vila2_actors::{
 use super::{
     Error, KafkaSettings, Topics, client, codec,
     gate::Gate,
+    read::cluster_error,
     status::{Side, Statistics, Status},
 };
 
@@ -165,7 +166,7 @@ impl Shared {
             Some(RDKafkaErrorCode::Fatal) => self.replace(fault),
             _ => match self.writer().client().fatal_error() {
                 Some(_) => self.replace(fault),
-                None => PublishError::Unavailable(fault.to_string()),
+                None => PublishError::Unavailable(cluster_error(&fault)),
             },
         }
     }

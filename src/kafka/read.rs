@@ -252,9 +252,9 @@ pub fn read_to_end(
     Ok(())
 }
 
-/// Whether nothing is left between what is committed and the ends in `bounds` but the markers that
-/// transactions leave behind: they have offsets, but no consumer ever sees them and no group commits
-/// past them. Partitions without a commit count from their first offset.
+/// True if only transaction markers remain up to `bounds`: they have offsets, but no consumer ever
+/// sees them and no group commits past them. Partitions without a commit count from their first
+/// offset.
 ///
 /// # Errors
 /// As [`read_to_end`].

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
@@ -18,12 +18,13 @@ use rdkafka::{
 use vila2_actors::ledger::{Ledger, Position};
 
 use super::{
-    commit,
+    commit::{self, Turn},
     gate::Gate,
     status::{Side, Statistics, Status},
 };
 
-/// How long a revocation waits for confirmations of writes under way.
+/// How long a revocation waits for confirmations of writes under way, and for the answer to a
+/// commit under way.
 const CONFIRMATIONS: Duration = Duration::from_millis(1_500);
 /// How long an assignment waits for the committed offsets, and how often it asks.
 const COMMITTED: (Duration, usize) = (Duration::from_secs(5), 3);
@@ -44,6 +45,7 @@ pub(super) struct GroupCallbacks {
     pub ledger: Arc<Ledger>,
     pub gate: Arc<Gate>,
     pub status: Arc<Status>,
+    pub turn: Arc<Turn>,
     pub events: Mutex<Vec<Event>>,
 }
 
@@ -63,19 +65,26 @@ impl GroupCallbacks {
     /// Reads committed offsets and metadata, tells the ledger, and starts fetching there.
     fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &[i32]) {
         let committed = self.committed(consumer, partitions);
-        // One silence is enough: a hundred partitions must not wait for it a hundred times.
+        // After one timeout skip the check for the other partitions.
         let mut answers = true;
         let mut list = TopicPartitionList::new();
         for &partition in partitions {
             let found = committed.get(&partition);
             let found =
                 found.and_then(|found| self.check(consumer, partition, found, &mut answers));
-            self.ledger.assign(
+            let suspended = self.ledger.seek_to(&self.topic, partition);
+            let epoch = self.ledger.assign(
                 &self.topic,
                 partition,
                 found.as_ref().map(|found| found.offset),
                 found.as_ref().map(|found| found.metadata.as_str()),
             );
+            if suspended.is_some_and(|(before, _)| before == epoch) {
+                tracing::info!(partition, "goes on where it was lost");
+                self.gate.reopen(&self.topic, partition);
+            } else {
+                self.gate.open(&self.topic, &[partition]);
+            }
             let mut element = list.add_partition(&self.topic, partition);
             // Without an offset librdkafka asks the group again and then applies
             // auto.offset.reset.
@@ -90,6 +99,7 @@ impl GroupCallbacks {
         if let Err(fault) = assigned {
             tracing::error!(?partitions, "assignment refused: {fault}");
         }
+        self.drop_suspended();
         self.status.note_joined(true);
         self.tell(Event::Assigned(partitions.to_vec()));
     }
@@ -98,6 +108,7 @@ impl GroupCallbacks {
     /// commit, the end of their epochs.
     fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &[i32]) {
         let lost = consumer.assignment_lost();
+        let deadline = Instant::now() + CONFIRMATIONS;
         self.gate.close(&self.topic, partitions);
         if !lost {
             let open = self.gate.wait(&self.topic, partitions, CONFIRMATIONS);
@@ -109,16 +120,13 @@ impl GroupCallbacks {
                 );
             }
         }
-        let last: Vec<(i32, Position)> = partitions
-            .iter()
-            .filter_map(|&partition| Some((partition, self.ledger.revoke(&self.topic, partition)?)))
-            .collect();
-        if lost {
-            tracing::warn!(
-                ?partitions,
-                "partitions were lost; another member may have them"
-            );
-        } else if !last.is_empty() {
+        let last = if lost {
+            self.lose(partitions);
+            Vec::new()
+        } else {
+            self.give_up(partitions, deadline)
+        };
+        if !last.is_empty() {
             // Asynchronous, so that a silent broker cannot hold the callback. librdkafka answers
             // the rebalance only when its commits are answered, so no new owner can be ahead.
             let topic = &*self.topic;
@@ -141,8 +149,49 @@ impl GroupCallbacks {
         if let Err(fault) = unassigned {
             tracing::error!(?partitions, "unassignment refused: {fault}");
         }
-        self.gate.open(&self.topic, partitions);
+        if !lost {
+            self.gate.open(&self.topic, partitions);
+        }
         self.tell(Event::Revoked(partitions.to_vec()));
+    }
+
+    /// Ends the epochs of partitions that are given back; returns what is to be committed last.
+    fn give_up(&self, partitions: &[i32], deadline: Instant) -> Vec<(i32, Position)> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let (last, answered) = self.turn.revoke(partitions, left, || {
+            let last = partitions.iter().filter_map(|&partition| {
+                Some((partition, self.ledger.revoke(&self.topic, partition)?))
+            });
+            last.collect()
+        });
+        if !answered {
+            // It went out before the last one on the same connection.
+            tracing::debug!(?partitions, "revoked before a commit was answered");
+        }
+        last
+    }
+
+    /// The session ended without a word, as when the broker is away. Nothing more is written or
+    /// committed for these partitions; what is in flight is kept until the group says whose they
+    /// are. The gate stays closed until then.
+    fn lose(&self, partitions: &[i32]) {
+        tracing::warn!(
+            ?partitions,
+            "partitions were lost; what is in flight waits for the next assignment"
+        );
+        self.status.note_joined(false);
+        for &partition in partitions {
+            self.ledger.suspend(&self.topic, partition);
+        }
+    }
+
+    /// The group has given out its partitions: those that are suspended yet belong to others.
+    pub(super) fn drop_suspended(&self) {
+        let gone = self.ledger.drop_suspended(&self.topic);
+        if !gone.is_empty() {
+            tracing::warn!(partitions = ?gone, "another member has partitions that were lost");
+            self.gate.open(&self.topic, &gone);
+        }
     }
 
     /// What the group has committed. Empty where the broker does not say: librdkafka will ask

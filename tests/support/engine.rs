@@ -193,7 +193,8 @@ impl Engine {
         }
     }
 
-    fn get(&self, path: &str) -> Option<(u16, String)> {
+    /// Status and body of an answer; `None` where nothing answers.
+    pub fn get(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect_timeout(&self.address, ASK).ok()?;
         stream.set_read_timeout(Some(ASK)).ok()?;
         write!(

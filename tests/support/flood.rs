@@ -136,6 +136,10 @@ impl Generator for Paced {
         self.running.retain(|running| *running != request);
     }
 
+    fn self_check(&mut self) -> Result<(), ModelError> {
+        Ok(())
+    }
+
     fn facts(&self) -> ModelFacts {
         ModelFacts {
             model: "paced".to_owned(),

@@ -93,9 +93,13 @@ impl Settled {
 
     /// Whether the request of this answer would not be read again.
     pub fn covers(&self, answer: &Answer) -> bool {
-        (self.partitions.get(&answer.partition())).is_some_and(|(committed, above)| {
-            answer.offset() < *committed || above.contains(&answer.offset())
-        })
+        self.has(answer.partition(), answer.offset())
+    }
+
+    /// Whether the request at this place would not be read again.
+    pub fn has(&self, partition: i32, offset: i64) -> bool {
+        (self.partitions.get(&partition))
+            .is_some_and(|(committed, above)| offset < *committed || above.contains(&offset))
     }
 }
 

@@ -13,6 +13,7 @@ pub mod hub;
 pub mod impostor;
 pub mod on_topics;
 pub mod otlp;
+pub mod outage;
 pub mod page;
 pub mod program;
 pub mod relay;

@@ -57,6 +57,10 @@ impl Generator for Slowed {
         self.model.cancel(request);
     }
 
+    fn self_check(&mut self) -> Result<(), ModelError> {
+        self.model.self_check()
+    }
+
     fn facts(&self) -> ModelFacts {
         self.model.facts()
     }

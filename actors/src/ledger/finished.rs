@@ -30,6 +30,28 @@ impl Finished {
         self.runs.iter().map(|(start, end)| end - start).sum()
     }
 
+    /// The runs (start, exclusive end) of `start..end` that are not in the set.
+    pub(super) fn missing(&self, start: i64, end: i64) -> Vec<(i64, i64)> {
+        let mut missing = Vec::new();
+        let mut at = start;
+        let from = (self.runs.range(..=start).next_back()).map_or(start, |(&first, _)| first);
+        for (&first, &last) in self.runs.range(from..end.max(from)) {
+            if first > at {
+                missing.push((at, first));
+            }
+            at = at.max(last);
+        }
+        if at < end {
+            missing.push((at, end));
+        }
+        missing
+    }
+
+    /// Whether every offset of the set is in `other` or below `watermark`.
+    pub(super) fn is_within(&self, other: &Self, watermark: i64) -> bool {
+        (self.runs.iter()).all(|(&start, &end)| other.missing(start.max(watermark), end).is_empty())
+    }
+
     /// Adds `start..end`, joining runs that touch or overlap.
     pub(super) fn insert(&mut self, mut start: i64, mut end: i64) {
         if start >= end {

@@ -1,6 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
-
-use proptest::prelude::*;
+mod model;
 
 use super::{finished::METADATA_BYTES, *};
 
@@ -106,8 +104,8 @@ fn an_abandoned_record_is_out_of_flight_and_holds_the_watermark() {
     assert_eq!(position(&ledger).offset, 0);
 }
 
-#[test]
-fn after_a_rewind_nothing_is_admitted_before_the_watermark_came_again() {
+/// A ledger that was rewound with 0 and 2 in flight and 1 settled; returns the epoch that ended.
+fn rewound() -> (Ledger, Epoch) {
     let ledger = Ledger::new();
     ledger.assign(&topic(), 0, Some(0), None);
     let epoch = admit(&ledger, 0);
@@ -116,11 +114,114 @@ fn after_a_rewind_nothing_is_admitted_before_the_watermark_came_again() {
     ledger.settle(&id(1), epoch, Outcome::Published);
     assert_eq!(ledger.rewind(), [(topic(), 0, 0)]);
     assert_eq!(ledger.in_flight(), 0);
+    (ledger, epoch)
+}
+
+fn go_back(ledger: &Ledger) -> i64 {
+    let (epoch, offset) = ledger.seek_to("images", 0).expect("assigned");
+    ledger.sought("images", 0, epoch);
+    offset
+}
+
+#[test]
+fn after_a_rewind_nothing_is_admitted_before_the_watermark_came_again() {
+    let (ledger, _) = rewound();
     assert_eq!(ledger.admit(&id(3)), Admission::NotOurs);
     admit(&ledger, 0);
     assert_eq!(ledger.admit(&id(1)), Admission::Finished);
     admit(&ledger, 2);
     admit(&ledger, 3);
+}
+
+#[test]
+fn after_a_rewind_nothing_is_admitted_before_the_source_went_back() {
+    let (ledger, ended) = rewound();
+    assert_eq!(
+        ledger.admit(&id(3)),
+        Admission::NotOurs,
+        "the rest of a queue"
+    );
+    ledger.sought("images", 0, ended);
+    assert_eq!(ledger.admit(&id(3)), Admission::NotOurs, "an older seek");
+    assert_eq!(go_back(&ledger), 0);
+    admit(&ledger, 0);
+    assert_eq!(ledger.admit(&id(1)), Admission::Finished);
+    admit(&ledger, 2);
+    admit(&ledger, 3);
+}
+
+#[test]
+fn a_watermark_that_vanished_before_it_came_again_silences_nothing() {
+    let (ledger, _) = rewound();
+    go_back(&ledger);
+    let (next, gone) = (ledger.lock().partition("images", 0))
+        .expect("assigned")
+        .admit(5);
+    // 3 and 4 were never seen: nobody knows whether they were records.
+    assert_eq!(gone, [(0, 1), (2, 3)]);
+    let Admission::New(epoch) = next else {
+        panic!("{next:?}")
+    };
+    assert_eq!(position(&ledger).offset, 5);
+    ledger.settle(&id(5), epoch, Outcome::Published);
+    assert_eq!(position(&ledger).offset, 6);
+    admit(&ledger, 6);
+}
+
+#[test]
+fn a_write_confirmed_after_a_rewind_is_settled_and_its_record_does_not_run_again() {
+    let (ledger, ended) = rewound();
+    assert!(ledger.settle(&id(2), ended, Outcome::Published));
+    assert!(!ledger.settle(&id(2), ended, Outcome::Published), "once");
+    assert!(!ledger.settle(&id(1), ended, Outcome::Published));
+    assert!(!ledger.settle(&id(0), ended, Outcome::Abandoned));
+    go_back(&ledger);
+    let epoch = admit(&ledger, 0);
+    assert!(
+        !ledger.settle(&id(0), ended, Outcome::Published),
+        "in flight again: its second answer counts"
+    );
+    assert_eq!(ledger.admit(&id(2)), Admission::Finished);
+    assert!(ledger.settle(&id(0), epoch, Outcome::Published));
+    assert_eq!(position(&ledger).offset, 3);
+}
+
+#[test]
+fn the_clock_of_none_settled_begins_after_idleness_and_anew_with_every_answer() {
+    let ledger = Ledger::new();
+    ledger.assign(&topic(), 0, Some(0), None);
+    assert_eq!(ledger.none_settled_for(), None);
+    let epoch = admit(&ledger, 0);
+    let long = Duration::from_secs(1_000);
+    let age = |ledger: &Ledger| ledger.lock().moved = Instant::now().checked_sub(long);
+    age(&ledger);
+    admit(&ledger, 1);
+    assert!(ledger.none_settled_for() >= Some(long), "1 came in later");
+    ledger.settle(&id(0), epoch, Outcome::Abandoned);
+    assert!(ledger.none_settled_for() >= Some(long), "no answer");
+    admit(&ledger, 2);
+    ledger.settle(&id(1), epoch, Outcome::DeadLettered(Reason::Stuck));
+    assert!(ledger.none_settled_for() < Some(long));
+    ledger.settle(&id(2), epoch, Outcome::Published);
+    age(&ledger);
+    assert_eq!(ledger.none_settled_for(), None, "idle");
+    admit(&ledger, 3);
+    assert!(ledger.none_settled_for() < Some(long));
+}
+
+#[test]
+fn an_offer_ends_with_the_assignment() {
+    let ledger = Ledger::new();
+    ledger.assign(&topic(), 0, Some(0), None);
+    let epoch = admit(&ledger, 0);
+    ledger.settle(&id(0), epoch, Outcome::Published);
+    assert!(!ledger.offers("images", 0, 1));
+    assert_eq!(ledger.dirty().len(), 1);
+    assert!(ledger.offers("images", 0, 1));
+    ledger.revoke("images", 0);
+    assert!(!ledger.offers("images", 0, 1));
+    ledger.assign(&topic(), 0, Some(1), None);
+    assert!(!ledger.offers("images", 0, 1), "of the assignment before");
 }
 
 #[test]
@@ -204,139 +305,67 @@ fn the_end_of_an_epoch_wakes_who_waits_for_it() {
     assert!(ledger.generation() > before);
 }
 
-/// The same rules, written as sets.
-#[derive(Default)]
-struct Model {
-    done: BTreeSet<i64>,
-    in_flight: BTreeMap<i64, Epoch>,
-    next: i64,
+/// A suspended partition with 5 and 7 in flight, 6 and everything below settled; 5 and the map were
+/// committed.
+fn suspended() -> (Ledger, Epoch, Position) {
+    let ledger = Ledger::new();
+    ledger.assign(&topic(), 0, Some(5), None);
+    let epoch = admit(&ledger, 5);
+    admit(&ledger, 6);
+    admit(&ledger, 7);
+    ledger.settle(&id(6), epoch, Outcome::Published);
+    let committed = position(&ledger);
+    ledger.suspend("images", 0);
+    assert_eq!(ledger.admit(&id(8)), Admission::NotOurs);
+    assert_eq!(ledger.position("images", 0), None);
+    assert!(ledger.dirty().is_empty() && ledger.is_current(&id(5), epoch));
+    (ledger, epoch, committed)
 }
 
-impl Model {
-    fn watermark(&self) -> i64 {
-        (0..)
-            .find(|offset| !self.done.contains(offset))
-            .unwrap_or(0)
+#[test]
+fn a_lost_partition_that_comes_back_untouched_goes_on_with_what_is_in_flight() {
+    let (ledger, epoch, committed) = suspended();
+    assert!(
+        ledger.settle(&id(5), epoch, Outcome::Published),
+        "confirmed meanwhile"
+    );
+    let again = ledger.assign(
+        &topic(),
+        0,
+        Some(committed.offset),
+        Some(&committed.metadata),
+    );
+    assert_eq!(again, epoch);
+    assert_eq!(ledger.dirty()[0].2.offset, 7);
+    for offset in 5..8 {
+        assert_eq!(ledger.admit(&id(offset)), Admission::Finished, "{offset}");
     }
+    admit(&ledger, 8);
+    assert!(ledger.settle(&id(7), epoch, Outcome::Published));
+    assert_eq!(position(&ledger).offset, 8);
+    assert!(ledger.drop_suspended("images").is_empty());
 }
 
-#[derive(Debug, Clone)]
-enum Step {
-    Admit { gap: i64 },
-    Settle { nth: usize, abandoned: bool },
-    Rewind,
-    Reassign,
-}
+#[test]
+fn a_lost_partition_that_somebody_worked_on_begins_anew() {
+    let other = |offset, metadata: &str| {
+        let (ledger, epoch, _) = suspended();
+        let again = ledger.assign(&topic(), 0, offset, Some(metadata));
+        assert!(again > epoch && !ledger.is_current(&id(5), epoch));
+        assert_eq!(ledger.in_flight(), 0);
+    };
+    other(Some(6), "");
+    // 5 is open, 6 and 7 are settled.
+    let mut finished = Finished::default();
+    finished.insert(6, 8);
+    other(Some(5), &finished.encode(5).0);
+    // The topic was made anew.
+    other(None, "");
 
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        6 => (0..3i64).prop_map(|gap| Step::Admit { gap }),
-        6 => (any::<usize>(), prop::bool::weighted(0.1))
-            .prop_map(|(nth, abandoned)| Step::Settle { nth, abandoned }),
-        1 => Just(Step::Rewind),
-        1 => Just(Step::Reassign),
-    ]
-}
-
-proptest! {
-    #[test]
-    fn the_ledger_agrees_with_a_naive_model(steps in prop::collection::vec(step(), 1..200)) {
-        let ledger = Ledger::new();
-        ledger.assign(&topic(), 0, Some(0), None);
-        let mut model = Model::default();
-        let mut seen = BTreeSet::new();
-        for step in steps {
-            match step {
-                Step::Admit { gap } => {
-                    // A gap can only be where no record was ever seen.
-                    let mut offset = model.next;
-                    for _ in 0..gap {
-                        if !seen.contains(&offset) {
-                            model.done.insert(offset);
-                            offset += 1;
-                        }
-                    }
-                    seen.insert(offset);
-                    let expected = !model.done.contains(&offset);
-                    match ledger.admit(&id(offset)) {
-                        Admission::New(epoch) => {
-                            prop_assert!(expected);
-                            model.in_flight.insert(offset, epoch);
-                        }
-                        Admission::Finished => prop_assert!(!expected),
-                        Admission::NotOurs => prop_assert!(false, "refused {offset}"),
-                    }
-                    model.next = offset + 1;
-                }
-                Step::Settle { nth, abandoned } => {
-                    let len = model.in_flight.len();
-                    let chosen = model.in_flight.iter().nth(nth % len.max(1));
-                    if let Some((&offset, &epoch)) = chosen {
-                        let outcome = if abandoned { Outcome::Abandoned } else { Outcome::Published };
-                        prop_assert!(ledger.settle(&id(offset), epoch, outcome));
-                        prop_assert!(!ledger.settle(&id(offset), epoch, outcome));
-                        model.in_flight.remove(&offset);
-                        if !abandoned {
-                            model.done.insert(offset);
-                        }
-                    }
-                }
-                Step::Rewind => {
-                    let seeks = ledger.rewind();
-                    prop_assert_eq!(&seeks, &[(topic(), 0, model.watermark())]);
-                    model.next = model.watermark();
-                    model.in_flight.clear();
-                }
-                Step::Reassign => {
-                    let last = ledger.revoke("images", 0);
-                    let last = last.expect("assigned");
-                    ledger.assign(&topic(), 0, Some(last.offset), Some(&last.metadata));
-                    model.next = model.watermark();
-                    model.in_flight.clear();
-                }
-            }
-            let position = position(&ledger);
-            prop_assert_eq!(position.offset, model.watermark());
-            prop_assert!(position.metadata.len() <= METADATA_BYTES);
-            prop_assert_eq!(ledger.in_flight(), model.in_flight.len());
-        }
-    }
-
-    #[test]
-    fn metadata_reads_back_as_written(
-        watermark in 0..i64::MAX / 4,
-        runs in prop::collection::vec((1..5_000i64, 1..5_000i64), 0..300),
-    ) {
-        let mut finished = Finished::default();
-        let mut at = watermark;
-        for (gap, length) in runs {
-            finished.insert(at + gap, at + gap + length);
-            at += gap + length;
-        }
-        let (text, _) = finished.encode(watermark);
-        prop_assert_eq!(Finished::decode(watermark, &text), finished);
-    }
-
-    #[test]
-    fn runs_join_as_sets_do(inserts in prop::collection::vec((0..60i64, 0..8i64), 0..40)) {
-        let mut finished = Finished::default();
-        let mut set = BTreeSet::new();
-        for (start, length) in inserts {
-            finished.insert(start, start + length);
-            set.extend(start..start + length);
-        }
-        prop_assert_eq!(finished.offsets(), set.clone());
-        for offset in 0..70 {
-            prop_assert_eq!(finished.contains(offset), set.contains(&offset));
-        }
-    }
-
-    #[test]
-    fn no_metadata_breaks_an_assignment(text in ".{0,200}", offset in 0..i64::MAX) {
-        let ledger = Ledger::new();
-        ledger.assign(&topic(), 0, Some(offset), Some(&text));
-        prop_assert_eq!(position(&ledger).offset, offset);
-    }
+    let (ledger, epoch, _) = suspended();
+    assert_eq!(ledger.drop_suspended("images"), [0]);
+    assert!(!ledger.is_current(&id(5), epoch));
+    assert_eq!(ledger.in_flight(), 0);
 }
 
 #[test]

@@ -14,10 +14,14 @@ use crate::{
     engine::{AnyEngine, EngineStats},
     intake::Intake,
     ports::Source,
+    writes::Outage,
 };
 
 /// How often the gauges are set while nobody asks.
 const OBSERVE: Duration = Duration::from_secs(1);
+
+/// How long engines may take to end: a native call that hangs cannot be ended at all.
+const ENGINES: Duration = Duration::from_secs(10);
 
 /// What a drain left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +74,7 @@ impl PipelineHandle {
                 let mut ticks = tokio::time::interval(OBSERVE);
                 loop {
                     ticks.tick().await;
+                    chain.writes.look();
                     observe(&chain);
                 }
             })
@@ -156,13 +161,46 @@ impl PipelineHandle {
         self.shared.chain.has_failed()
     }
 
-    /// Whether no model call has been running, and no record has been unsettled, for longer than
-    /// `bound`.
+    /// Whether nothing is wedged, see [`PipelineHandle::wedged`].
     #[must_use]
     pub fn is_live(&self, bound: Duration) -> bool {
-        let oldest = self.shared.chain.ledger.oldest_unsettled();
-        let mut engines = self.shared.engines.iter();
-        oldest.is_none_or(|age| age <= bound) && engines.all(|engine| engine.busy_for() <= bound)
+        self.wedged(bound).is_none()
+    }
+
+    /// Why only a restart of the process helps: one call of a model has been running for longer
+    /// than `bound`, or records are in flight and none was settled for longer than that. The age of
+    /// a record is no reason: a deep backlog on a slow model is old and moves on. Nor is an output
+    /// topic that is away: the second clock begins when it takes writes again.
+    #[must_use]
+    pub fn wedged(&self, bound: Duration) -> Option<String> {
+        for engine in self.shared.engines.iter() {
+            let busy = engine.busy_for();
+            if busy > bound {
+                return Some(format!(
+                    "a call of engine `{}` has been running for {} s, the bound is {bound:?}",
+                    engine.stats().name,
+                    busy.as_secs()
+                ));
+            }
+        }
+        let Chain { ledger, writes, .. } = &*self.shared.chain;
+        let none_settled = ledger.none_settled_for()?;
+        let still = writes
+            .held_ago()
+            .map_or(none_settled, |ago| ago.min(none_settled));
+        (still > bound).then(|| {
+            format!(
+                "{} records are in flight and none was settled for {} s, the bound is {bound:?}",
+                ledger.in_flight(),
+                still.as_secs()
+            )
+        })
+    }
+
+    /// The output topics that take no writes: those are held, and nothing new is taken in.
+    #[must_use]
+    pub fn outages(&self) -> Vec<Outage> {
+        self.shared.chain.writes.outages()
     }
 
     /// Sets the gauges; also done every second.
@@ -170,8 +208,8 @@ impl PipelineHandle {
         observe(&self.shared.chain);
     }
 
-    /// Stops stages and engines, and waits for both. What is in flight is let go unsettled: drain
-    /// first.
+    /// Stops stages and engines, and waits for both; for engines 10 s at most, since a native call
+    /// that hangs cannot be ended. What is in flight is let go unsettled: drain first.
     pub async fn stop(&self) {
         self.shared.intake.shut();
         // Whatever is dropped from now on belongs to an epoch that ended.
@@ -181,9 +219,14 @@ impl PipelineHandle {
         for engine in self.shared.engines.iter() {
             engine.stop();
         }
-        for engine in self.shared.engines.iter() {
-            // An error is a thread that ended with its sender.
-            let _ = engine.ended().wait_for(|ended| *ended).await;
+        let ended = async {
+            for engine in self.shared.engines.iter() {
+                // An error is a thread that ended with its sender.
+                let _ = engine.ended().wait_for(|ended| *ended).await;
+            }
+        };
+        if tokio::time::timeout(ENGINES, ended).await.is_err() {
+            tracing::warn!("an engine does not end within {ENGINES:?}; it ends with the process");
         }
     }
 }

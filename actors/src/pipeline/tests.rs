@@ -3,5 +3,6 @@
 mod breaker;
 mod faults;
 mod limits;
+mod outages;
 mod path;
 mod telemetry;

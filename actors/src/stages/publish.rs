@@ -1,5 +1,8 @@
 //! publish: writes captions and dead letters, and settles what the broker confirmed. The bytes are
-//! kept until then.
+//! kept until then, and tried again for as long as that takes (see [`crate::writes`]).
+//!
+//! Captions come in no order. A write that was not confirmed may still have arrived, so trying it
+//! again may repeat it: the repetition has the same `vila2-source`.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -150,6 +153,7 @@ impl Inner {
         context: &Context,
     ) -> Result<(), Unwritten> {
         let (id, epoch) = (&delivery.record().id, delivery.epoch());
+        let held = self.chain.writes.begin(outgoing.destination);
         let mut wait = FIRST_WAIT;
         let result = loop {
             if !delivery.is_current() {
@@ -168,11 +172,17 @@ impl Inner {
                     self.chain.fail(format!("the producer is broken: {detail}"));
                     break Err(Unwritten::LetGo);
                 }
-                // Where the ledger still says it is ours, a new term has just begun: once more.
-                Err(PublishError::Revoked) => {}
+                // Where the ledger still says it is ours, a new term has just begun, or the
+                // partition was lost and the group has not said yet whose it is: once more.
+                Err(PublishError::Revoked) => {
+                    held.failed(String::from(
+                        "the group has to give out the partition first",
+                    ));
+                }
                 Err(PublishError::Unavailable(detail)) => {
                     let trace_id = delivery.trace.id();
-                    tracing::warn!(source = %id, %trace_id, "not written, trying again: {detail}");
+                    tracing::debug!(source = %id, %trace_id, "not written, trying again: {detail}");
+                    held.failed(detail);
                 }
             }
             tokio::select! {
@@ -181,6 +191,9 @@ impl Inner {
             }
             wait = (wait * 2).min(LONGEST_WAIT);
         };
+        if !matches!(result, Err(Unwritten::LetGo)) {
+            held.answered();
+        }
         if delivery.trace.recording {
             if result.is_err() {
                 context.span().set_status(Status::error("not written"));

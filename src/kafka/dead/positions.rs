@@ -26,32 +26,53 @@ pub(super) fn class(reason: Option<&str>) -> &'static str {
 /// The positions of one partition: letters below them are behind us.
 ///
 /// Committed as an offset, the lowest of all classes, with those above it as a JSON object in the
-/// metadata: `{"fetch_status":120}`. So the group's lag says how many letters wait at most.
+/// metadata: `{"fetch_status":120}`. So the group's lag says how many letters wait at most. With
+/// them goes a mark, the last letter that was behind us: where another letter stands in its place,
+/// the topic was made anew, and its offsets mean nothing here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Positions {
     lowest: i64,
     ahead: BTreeMap<String, i64>,
+    mark: Option<Mark>,
 }
+
+/// A letter by its offset and a hash of what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Where it is.
+    pub offset: i64,
+    /// Of its time, source, key and value.
+    pub hash: i64,
+}
+
+/// Members of the metadata that are no class.
+const MARK: [&str; 2] = ["~offset", "~hash"];
 
 impl Positions {
     /// Reads a commit; metadata that is none of ours counts as none.
     #[must_use]
     pub fn decode(offset: i64, metadata: &str) -> Self {
         let mut ahead: BTreeMap<String, i64> = serde_json::from_str(metadata).unwrap_or_default();
+        let [at, hash] = MARK.map(|name| ahead.remove(name));
         ahead.retain(|_, at| *at > offset);
         Self {
             lowest: offset,
             ahead,
+            mark: (at.zip(hash)).map(|(offset, hash)| Mark { offset, hash }),
         }
     }
 
     /// Offset and metadata of a commit.
     #[must_use]
     pub fn encode(&self) -> (i64, String) {
-        let metadata = if self.ahead.is_empty() {
+        let mut members = self.ahead.clone();
+        if let Some(Mark { offset, hash }) = self.mark {
+            members.extend(MARK.map(str::to_owned).into_iter().zip([offset, hash]));
+        }
+        let metadata = if members.is_empty() {
             String::new()
         } else {
-            serde_json::to_string(&self.ahead).expect("bug: numbers by name are JSON")
+            serde_json::to_string(&members).expect("bug: numbers by name are JSON")
         };
         (self.lowest, metadata)
     }
@@ -60,6 +81,25 @@ impl Positions {
     #[must_use]
     pub fn of(&self, class: &str) -> i64 {
         self.ahead.get(class).copied().unwrap_or(self.lowest)
+    }
+
+    /// The highest offset that is not behind any class.
+    #[must_use]
+    pub fn highest(&self) -> i64 {
+        self.ahead.values().copied().fold(self.lowest, i64::max)
+    }
+
+    /// The last letter behind us, where one was remembered.
+    #[must_use]
+    pub fn mark(&self) -> Option<Mark> {
+        self.mark
+    }
+
+    /// Remembers a letter that is behind us, where it is the last one.
+    pub fn remember(&mut self, mark: Mark) {
+        if self.mark.is_none_or(|present| present.offset < mark.offset) {
+            self.mark = Some(mark);
+        }
     }
 
     /// Moves a class forward; never back.
@@ -115,6 +155,7 @@ mod tests {
             let mut positions = Positions::default();
             for (class, to) in moves {
                 positions.advance(classes().nth(class).unwrap(), to);
+                positions.remember(Mark { offset: to - 1, hash: to.wrapping_mul(-7) });
             }
             let (offset, metadata) = positions.encode();
             prop_assert!(metadata.len() < 4096);

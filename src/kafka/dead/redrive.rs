@@ -10,8 +10,8 @@ use vila2_actors::error::Reason;
 
 use super::{
     claim::Claim,
-    positions::{GIVEN_UP, Positions, classes},
-    scan::{Scan, positions},
+    positions::{GIVEN_UP, Mark, Positions, classes},
+    scan::{Scan, mark, positions},
 };
 use crate::kafka::{
     Error, KafkaSettings,
@@ -79,8 +79,8 @@ pub fn redrive(
         Some(Claim::take(settings, partitions)?)
     };
     // Read while nobody else can move them.
-    let at = positions(settings)?;
-    let scan = Scan::read(settings, |read| {
+    let mut at = positions(settings)?;
+    let scan = Scan::read(settings, &mut at, |read| {
         if read.is_multiple_of(KEEP_ALIVE) {
             tell(Step::Looked(read));
             if let Some(claim) = &claim {
@@ -165,7 +165,7 @@ impl Work<'_> {
                     fault = Some(error);
                     return false;
                 }
-                batch.push((place, *class));
+                batch.push((letter.partition, mark(&letter), *class));
                 if batch.len() < BATCH {
                     return true;
                 }
@@ -216,6 +216,9 @@ impl Work<'_> {
             for class in self.classes.iter().chain(empty) {
                 at.advance(class, *end);
             }
+            if let Some(&last) = scan.last.get(partition) {
+                at.remember(last);
+            }
         }
         self.claim.commit(&self.at)?;
         Ok(redriven)
@@ -260,7 +263,7 @@ fn note(
     feeder: &Feeder,
     at: &mut BTreeMap<i32, Positions>,
     classes: &[&'static str],
-    batch: &mut Vec<((i32, i64), &'static str)>,
+    batch: &mut Vec<(i32, Mark, &'static str)>,
     redriven: &mut Redriven,
 ) -> Result<u64, Error> {
     if batch.is_empty() {
@@ -268,13 +271,14 @@ fn note(
     }
     feeder.settle(CONFIRM)?;
     let count = batch.len() as u64;
-    for ((partition, offset), class) in batch.drain(..) {
+    for (partition, letter, class) in batch.drain(..) {
         *redriven.by_reason.entry(class).or_default() += 1;
         let at = at.entry(partition).or_default();
         // Letters come in order: all chosen ones of the partition below are behind us.
         for class in classes {
-            at.advance(class, offset + 1);
+            at.advance(class, letter.offset + 1);
         }
+        at.remember(letter);
     }
     claim.commit(at)?;
     Ok(count)

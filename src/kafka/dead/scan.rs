@@ -1,6 +1,9 @@
 //! One look at every dead letter there is.
 //!
-//! About 100 bytes of memory per letter: values are not kept.
+//! About 150 bytes of memory per letter: values are not kept.
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -11,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     CYCLES,
-    positions::{GIVEN_UP, Positions, class, classes},
+    positions::{GIVEN_UP, Mark, Positions, class, classes},
 };
 use crate::kafka::{
     Error, KafkaSettings,
@@ -67,6 +70,21 @@ struct Entry {
     lineage: u64,
     place: Place,
     can_go: bool,
+    /// Where its request stands in the input topic, if that is of ours.
+    request: Option<(i32, i64)>,
+    /// A hash of its value.
+    value: u64,
+    /// What looks like a copy of it: written later.
+    later: Vec<(Place, &'static str)>,
+}
+
+/// What stands at a letter's source now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Occupant {
+    /// Nothing any more: it was deleted, or the topic was made anew and has not come so far.
+    Nothing,
+    /// A record with so many milliseconds since the Unix epoch, and a hash of its value.
+    Request { at_ms: i64, value: u64 },
 }
 
 /// Every letter, each counted once however often it was written.
@@ -77,6 +95,8 @@ pub struct Scan {
     newest: HashMap<&'static str, (Place, Example)>,
     /// First offset and end of each partition.
     pub ends: BTreeMap<i32, (i64, i64)>,
+    /// The last letter of each partition.
+    pub last: BTreeMap<i32, Mark>,
     /// Further copies of letters (at-least-once delivery writes some).
     pub copies: u64,
 }
@@ -86,12 +106,14 @@ const SHOWN: usize = 200;
 
 impl Scan {
     /// Reads the topic of dead letters up to its present end; `each` is called with how many were
-    /// read, and ends the look by `false`.
+    /// read. Return false to stop. Positions `at` that are of a topic which was made anew since
+    /// are set back to its beginning.
     ///
     /// # Errors
     /// [`Error::Unreachable`], [`Error::Topic`], [`Error::Broker`].
     pub fn read(
         settings: &KafkaSettings,
+        at: &mut BTreeMap<i32, Positions>,
         mut each: impl FnMut(u64) -> bool,
     ) -> Result<Self, Error> {
         let topic = &settings.topics.dead;
@@ -99,13 +121,35 @@ impl Scan {
             ends: bounds(settings, topic)?,
             ..Self::default()
         };
-        let mut read = 0;
+        let (mut read, mut stopped) = (0, false);
         let ends = scan.ends.clone();
+        let beyond = |(partition, at): (&i32, &Positions)| {
+            let end = ends.get(partition).map_or(0, |(_, end)| *end);
+            (at.highest() > end).then_some(*partition)
+        };
+        let mut anew: BTreeSet<i32> = at.iter().filter_map(beyond).collect();
         read_to_end(settings, topic, &ends, |letter| {
+            let seen = mark(&letter);
+            let known = at.get(&letter.partition).and_then(Positions::mark);
+            if known.is_some_and(|known| known.offset == seen.offset && known != seen) {
+                anew.insert(letter.partition);
+            }
             scan.take(&letter, &settings.topics.images);
             read += 1;
-            each(read)
+            stopped = !each(read);
+            !stopped
         })?;
+        for partition in anew {
+            tracing::warn!(
+                "`{topic}` was made anew since letters were given back: all letters of partition \
+                 {partition} are new"
+            );
+            at.remove(&partition);
+        }
+        if !stopped {
+            let occupants = occupants(settings, &scan.doubtful(at))?;
+            scan.tell_apart(at, &occupants);
+        }
         Ok(scan)
     }
 
@@ -121,10 +165,12 @@ impl Scan {
         if newest.is_none_or(|(newest, _)| place > *newest) {
             self.newest.insert(class, (place, example(letter)));
         }
+        self.last.insert(letter.partition, mark(letter));
         // `topic/partition/offset`; a letter of another producer is alone in its place.
         let of_images = source.is_none_or(|source| source.rsplitn(3, '/').last() == Some(images));
+        let value = letter.value.as_deref().unwrap_or_default();
         let identity = match source {
-            Some(source) => digest(&[source.as_bytes()]),
+            Some(source) => digest(&[source.as_bytes(), b"\0", value]),
             None => digest(&[
                 &letter.partition.to_be_bytes(),
                 &letter.offset.to_be_bytes(),
@@ -134,8 +180,13 @@ impl Scan {
         match self.entries.get_mut(&identity) {
             Some(entry) => {
                 self.copies += 1;
+                entry.later.push((place, class));
                 if place < entry.place {
-                    (entry.place, entry.class) = (place, class);
+                    let first = (place, class);
+                    let later = (entry.place, entry.class);
+                    (entry.place, entry.class) = first;
+                    entry.later.retain(|one| *one != first);
+                    entry.later.push(later);
                 }
             }
             None => {
@@ -149,9 +200,67 @@ impl Scan {
                         lineage,
                         place,
                         can_go,
+                        request: source.filter(|_| of_images).and_then(request),
+                        value: hash_of(value),
+                        later: Vec::new(),
                     },
                 );
             }
+        }
+    }
+
+    /// Sources of letters of which the first was given back and a later one was not: a copy of it, or
+    /// a letter of another request that stood at the same place of a topic made anew.
+    fn doubtful(&self, at: &BTreeMap<i32, Positions>) -> BTreeSet<(i32, i64)> {
+        let doubtful = self.entries.values().filter(|entry| {
+            let mut later = entry.later.iter();
+            is_behind(at, entry.place, entry.class)
+                && later.any(|(place, class)| !is_behind(at, *place, class))
+        });
+        doubtful.filter_map(|entry| entry.request).collect()
+    }
+
+    /// Makes letters of their own of those that are no copies.
+    fn tell_apart(
+        &mut self,
+        at: &BTreeMap<i32, Positions>,
+        occupants: &HashMap<(i32, i64), Occupant>,
+    ) {
+        let mut new = Vec::new();
+        for entry in self.entries.values_mut() {
+            let Some(&occupant) = entry.request.as_ref().and_then(|it| occupants.get(it)) else {
+                continue;
+            };
+            let is_copy = match occupant {
+                Occupant::Nothing => false,
+                // Of a topic that is gone, both of them: nothing tells them apart.
+                Occupant::Request { value, .. } if value != entry.value => true,
+                Occupant::Request { at_ms, .. } => entry.place.0 >= at_ms,
+            };
+            if is_copy {
+                continue;
+            }
+            entry.later.sort_unstable();
+            let first_new =
+                (entry.later.iter()).position(|(place, class)| !is_behind(at, *place, class));
+            let Some(first_new) = first_new else {
+                continue;
+            };
+            let mut others = entry.later.split_off(first_new);
+            let (place, class) = others.remove(0);
+            new.push(Entry {
+                class,
+                place,
+                later: others,
+                ..*entry
+            });
+        }
+        for entry in new {
+            self.copies -= 1;
+            *self.lineages.entry(entry.lineage).or_default() += 1;
+            let (_, partition, offset) = entry.place;
+            let identity = digest(&[&partition.to_be_bytes(), &offset.to_be_bytes()]);
+            self.entries.insert(identity, entry);
         }
     }
 
@@ -233,6 +342,52 @@ impl Scan {
     }
 }
 
+/// Whether a letter was given back.
+fn is_behind(at: &BTreeMap<i32, Positions>, (_, partition, offset): Place, class: &str) -> bool {
+    at.get(&partition).is_some_and(|at| offset < at.of(class))
+}
+
+/// Partition and offset of a `vila2-source`.
+fn request(source: &str) -> Option<(i32, i64)> {
+    let mut parts = source.rsplitn(3, '/');
+    let offset = parts.next()?.parse().ok()?;
+    Some((parts.next()?.parse().ok()?, offset))
+}
+
+/// Reads what stands at these places of the input topic now.
+fn occupants(
+    settings: &KafkaSettings,
+    places: &BTreeSet<(i32, i64)>,
+) -> Result<HashMap<(i32, i64), Occupant>, Error> {
+    let mut found: HashMap<_, _> = (places.iter())
+        .map(|place| (*place, Occupant::Nothing))
+        .collect();
+    if places.is_empty() {
+        return Ok(found);
+    }
+    let topic = &settings.topics.images;
+    let mut stretch = bounds(settings, topic)?;
+    stretch.retain(|partition, (first, end)| {
+        let mut wanted = places.range((*partition, *first)..(*partition, *end));
+        let Some(lowest) = wanted.next() else {
+            return false;
+        };
+        let highest = wanted.next_back().unwrap_or(lowest);
+        (*first, *end) = (lowest.1, highest.1 + 1);
+        true
+    });
+    read_to_end(settings, topic, &stretch, |record| {
+        if let Some(occupant) = found.get_mut(&(record.partition, record.offset)) {
+            *occupant = Occupant::Request {
+                at_ms: record.timestamp_ms.unwrap_or(i64::MAX),
+                value: hash_of(record.value.as_deref().unwrap_or_default()),
+            };
+        }
+        true
+    })?;
+    Ok(found)
+}
+
 /// How far each partition's letters were given back.
 ///
 /// # Errors
@@ -268,6 +423,26 @@ fn lineage(letter: &Received) -> u64 {
     hash.finish()
 }
 
+/// A letter by what it is: the same in every process.
+pub(super) fn mark(letter: &Received) -> Mark {
+    let time = letter.timestamp_ms.unwrap_or_default().to_be_bytes();
+    let source = letter.header("vila2-source").unwrap_or_default();
+    let value = letter.value.as_deref().unwrap_or_default();
+    let key = letter.key.as_deref().unwrap_or_default();
+    let parts = [&time[..], source.as_bytes(), b"\0", value, b"\0", key];
+    Mark {
+        offset: letter.offset,
+        // The lower half is as good as the whole.
+        hash: digest(&parts) as i64,
+    }
+}
+
+fn hash_of(bytes: &[u8]) -> u64 {
+    let mut hash = DefaultHasher::new();
+    bytes.hash(&mut hash);
+    hash.finish()
+}
+
 fn digest(parts: &[&[u8]]) -> u128 {
     let mut hash = Sha256::new();
     for part in parts {
@@ -276,116 +451,4 @@ fn digest(parts: &[&[u8]]) -> u128 {
     let mut first = [0; 16];
     first.copy_from_slice(&hash.finalize()[..16]);
     u128::from_be_bytes(first)
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-
-    fn letter(offset: i64, source: &str, reason: &str, value: &str) -> Received {
-        let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        Received {
-            partition: 0,
-            offset,
-            timestamp_ms: Some(1_000 + offset),
-            key: None,
-            value: Some(Bytes::copy_from_slice(value.as_bytes())),
-            headers: vec![
-                header("vila2-reason", reason),
-                header("vila2-source", source),
-                header(
-                    "traceparent",
-                    &format!("00-{:032x}-00f067aa0ba902b7-00", value.len()),
-                ),
-            ],
-        }
-    }
-
-    fn scan(letters: &[Received]) -> Scan {
-        let mut scan = Scan::default();
-        for letter in letters {
-            scan.take(letter, "images");
-        }
-        scan
-    }
-
-    #[test]
-    fn a_letter_written_twice_waits_once() {
-        let scan = scan(&[
-            letter(4, "images/0/7", "fetch_status", "u"),
-            letter(5, "images/0/7", "fetch_timeout", "u"),
-            letter(6, "images/0/8", "fetch_status", "v"),
-        ]);
-        let waiting: Vec<_> = scan.waiting(&BTreeMap::new()).into_iter().collect();
-        assert_eq!(
-            waiting,
-            [((0, 4), "fetch_status"), ((0, 6), "fetch_status")]
-        );
-        assert_eq!(scan.copies, 1);
-    }
-
-    #[test]
-    fn what_is_behind_its_reasons_position_does_not_wait() {
-        let scan = scan(&[
-            letter(0, "images/0/1", "fetch_status", "a"),
-            letter(1, "images/0/2", "stuck", "b"),
-            letter(2, "images/0/3", "fetch_status", "c"),
-        ]);
-        let mut positions = Positions::default();
-        positions.advance("fetch_status", 2);
-        let positions = BTreeMap::from([(0, positions)]);
-        let waiting: Vec<_> = scan.waiting(&positions).into_keys().collect();
-        assert_eq!(waiting, [(0, 1), (0, 2)]);
-        let reasons = scan.by_reason(&positions);
-        let (reason, letters) = &reasons[0];
-        assert_eq!(*reason, "fetch_status");
-        assert_eq!(
-            (letters.waiting, letters.redriven, letters.total()),
-            (1, 1, 2)
-        );
-        assert_eq!(
-            (letters.oldest_ms, letters.newest_ms),
-            (Some(1_000), Some(1_002))
-        );
-        assert_eq!(letters.example.source, "images/0/3");
-    }
-
-    #[test]
-    fn what_died_again_after_three_returns_is_given_up() {
-        let letters: Vec<_> = (0..5)
-            .map(|n| letter(n, &format!("images/0/{n}"), "fetch_status", "same"))
-            .collect();
-        let scan = scan(&letters);
-        let waiting = scan.waiting(&BTreeMap::new());
-        let given_up = waiting.iter().filter(|(_, class)| **class == GIVEN_UP);
-        assert_eq!(
-            given_up.map(|(place, _)| place.1).collect::<Vec<_>>(),
-            [3, 4]
-        );
-        assert_eq!(scan.by_reason(&BTreeMap::new())[0].1.given_up, 2);
-    }
-
-    #[test]
-    fn the_same_value_under_other_traces_is_not_the_same_record() {
-        let mut letters: Vec<_> = (0..5)
-            .map(|n| letter(n, &format!("images/0/{n}"), "fetch_status", "same"))
-            .collect();
-        for (n, letter) in letters.iter_mut().enumerate() {
-            letter.headers[2].1 = format!("00-{n:032x}-00f067aa0ba902b7-00");
-        }
-        let waiting = scan(&letters).waiting(&BTreeMap::new());
-        assert!(waiting.values().all(|class| *class == "fetch_status"));
-    }
-
-    #[test]
-    fn letters_without_a_value_or_of_another_topic_stay() {
-        let mut empty = letter(0, "images/0/1", "bad_request", "");
-        empty.value = None;
-        let other = letter(1, "pictures/0/1", "bad_request", "x");
-        let scan = scan(&[empty, other]);
-        assert!(scan.waiting(&BTreeMap::new()).is_empty());
-        assert_eq!(scan.by_reason(&BTreeMap::new())[0].1.kept, 2);
-    }
 }
