@@ -30,6 +30,10 @@ use vila2_actors::{
 const VISION: &str = "onnx/vision_encoder.onnx";
 const DECODER: &str = "onnx/decoder_model_merged.onnx";
 
+const PATCHES: &str = "vision.embeddings.patch_embedding.weight";
+/// A weight of one channel of the patches so large that only white ones are beyond f32.
+const WHITE_ONLY: f32 = f32::MAX / 191.0;
+
 fn settings(folder: &Path) -> ModelSettings {
     let mut settings = ModelSettings::new("caption", folder);
     // The reference goes on where a text repeats itself.
@@ -187,12 +191,9 @@ fn a_text_reader_that_never_gives_numbers_is_refused_when_it_is_loaded() {
 #[test]
 fn a_picture_without_features_fails_alone_and_its_neighbours_answer_as_without_it() {
     let folder = copy(&shipped());
-    // One channel of the patches is so large that only white ones are beyond f32.
-    change(
-        &folder.path().join(VISION),
-        "vision.embeddings.patch_embedding.weight",
-        |weights| weights[..3 * 8 * 8].fill(f32::MAX / 191.0),
-    );
+    change(&folder.path().join(VISION), PATCHES, |weights| {
+        weights[..3 * 8 * 8].fill(WHITE_ONLY);
+    });
     let mut model = load(folder.path()).unwrap();
     let mut questions: Vec<_> = goldens().into_iter().take(12).collect();
     let alone: Vec<_> = (questions.iter())
@@ -230,6 +231,41 @@ fn a_picture_without_features_fails_alone_and_its_neighbours_answer_as_without_i
             assert_eq!(answer.as_ref().unwrap(), neighbours.next().unwrap(), "{at}");
         }
     }
+}
+
+#[test]
+fn through_the_whole_chain_such_a_picture_is_the_only_one_without_a_caption() {
+    let folder = copy(&shipped());
+    change(&folder.path().join(VISION), PATCHES, |weights| {
+        weights[..3 * 8 * 8].fill(WHITE_ONLY);
+    });
+    let white = folder.path().join("white.png");
+    image::RgbImage::from_pixel(128, 128, image::Rgb([255; 3]))
+        .save(&white)
+        .unwrap();
+    let model = format!("models.scenes.path={}", folder.path().display());
+    let images = "tests/goldens/smolvlm/images";
+    let (one, two) = (
+        format!("{images}/scene-4242-000010.png"),
+        format!("{images}/scene-4242-000018.png"),
+    );
+    let ran = run(&[
+        "--set",
+        &model,
+        "--set",
+        "stages.ground.mode='off'",
+        "--set",
+        "stages.read_text.mode='off'",
+        "caption",
+        "--json",
+        &one,
+        white.to_str().unwrap(),
+        &two,
+    ]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert_eq!(ran.stdout.lines().count(), 2, "{}", ran.stdout);
+    let words = "white.png: model_failed: the vision encoder gave features that are no numbers";
+    assert!(ran.stderr.contains(words), "{}", ran.stderr);
 }
 
 #[test]

@@ -12,9 +12,11 @@
 mod ahead;
 mod features;
 mod footprint;
+mod known;
 mod preprocess;
 mod prompt;
 mod resample;
+mod room;
 mod vision;
 
 use std::{collections::HashMap, sync::Arc};
@@ -31,7 +33,6 @@ use super::{
     generation::{
         Batch, Decoder, Embedder, Prepared, Rules,
         batch::{Figures, Outcome},
-        check,
     },
     hub::{Fault, FolderError, Graph, HubFolder},
     inspect::FolderFacts,
@@ -179,47 +180,6 @@ impl SmolVlmFolder {
         self.preprocess.tiles(image)
     }
 
-    /// Whether a question leaves room for an answer of at least one token.
-    ///
-    /// # Errors
-    /// [`ModelError::Input`], with the numbers.
-    fn fits(&self, ids: &[u32], max_tokens: u32) -> Result<(), ModelError> {
-        let (tokens, longest) = (ids.len(), self.longest);
-        if tokens < longest {
-            return Ok(());
-        }
-        let picture = ids.iter().filter(|id| **id == self.image_token).count();
-        let over = tokens + 1 - longest;
-        let remedy = if over < tokens - picture {
-            format!("shorten the prompt by {over} tokens or more")
-        } else {
-            "the picture alone leaves no room; send one of other proportions, or use a model that \
-             knows more positions"
-                .to_owned()
-        };
-        Err(ModelError::Input(format!(
-            "the question is {tokens} tokens, {picture} of them the picture, and the model has \
-             {longest} positions for question and answer together (the answer may take \
-             {max_tokens}): {remedy}"
-        )))
-    }
-
-    /// Whether a prompt of the configuration can be asked at all: of the pictures that need fewest
-    /// tokens.
-    ///
-    /// # Errors
-    /// [`ModelError::Input`], with what is wrong with it.
-    pub fn try_prompt(&self, text: &str, max_tokens: u32) -> Result<(), ModelError> {
-        // A dot, unless it is enlarged to the most tiles there are; then a thread, which is one row.
-        let grids = [(1, 1), (u32::from(u16::MAX), 1)];
-        let grids = grids.map(|(width, height)| self.preprocess.grid(width, height));
-        let [dot, thread] = grids;
-        let fewer = thread.0 * thread.1 < dot.0 * dot.1;
-        let (rows, columns) = if fewer { thread } else { dot };
-        let ids = (self.prompt).ids(&self.hub.tokenizer, text, rows, columns)?;
-        self.fits(&ids, max_tokens)
-    }
-
     /// The ids of a question about an image.
     ///
     /// # Errors
@@ -229,22 +189,6 @@ impl SmolVlmFolder {
         self.prompt
             .ids(&self.hub.tokenizer, question, rows, columns)
     }
-}
-
-/// The question of the self-check.
-const QUESTION: &str = "Describe the image.";
-
-/// The picture of the self-check: a light disc on a dark ground, no level at either end.
-fn drawn() -> Arc<Image> {
-    const SIDE: u32 = 64;
-    let inside = |n: u32| (n as i32 - SIDE as i32 / 2).pow(2);
-    let pixels: Vec<u8> = (0..SIDE * SIDE)
-        .flat_map(|at| {
-            let disc = inside(at % SIDE) + inside(at / SIDE) < 400;
-            if disc { [200, 180, 60] } else { [40, 60, 90] }
-        })
-        .collect();
-    Image::new(SIDE, SIDE, pixels.into(), (SIDE, SIDE))
 }
 
 /// A request whose image has not been looked at yet.
@@ -533,23 +477,8 @@ impl Generator for SmolVlm {
         self.batch.cancel(request);
     }
 
-    /// Beside the running batch: with caches of its own, and one tile whatever the folder says.
     fn self_check(&mut self) -> Result<(), ModelError> {
-        let (decoder, embedder) = self.batch.parts();
-        check::check(decoder, embedder, self.folder.vocabulary)?;
-        let tiles = self.folder.preprocess.whole(&drawn());
-        let features = match self.vision.run(&[tiles])?.pop() {
-            Some(features) => features?,
-            None => {
-                return Err(ModelError::Run(
-                    "the vision encoder gave nothing".to_owned(),
-                ));
-            }
-        };
-        let ids = (self.folder.prompt).ids(&self.folder.hub.tokenizer, QUESTION, 0, 0)?;
-        let embeds = self.merge(&ids, &features)??;
-        let (decoder, embedder) = self.batch.parts();
-        check::answers(decoder, embedder, &embeds, &self.folder.rules)
+        self.answer_own_question()
     }
 
     fn facts(&self) -> ModelFacts {
