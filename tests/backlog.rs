@@ -141,7 +141,7 @@ fn a_backlog_of_ten_times_record_ms_is_captioned_whole() {
         images: 200,
         per_second: 4.0,
         record_ms: 5_000,
-        sequences: 8,
+        sequences: 4,
     });
 }
 
