@@ -20,7 +20,8 @@ use vila2::{
     telemetry,
 };
 
-/// A backlog of `images` that all come at once, and how fast the model is.
+/// A backlog of `images` that all come at once, and how fast the model is. The few `sequences` leave
+/// each picture a small part of `record_ms` in the model, so that a busy machine does not matter.
 struct Backlog {
     images: usize,
     per_second: f64,
@@ -77,11 +78,27 @@ fn captions_all(backlog: &Backlog) {
     for (settings, service) in services {
         let drained = runtime.block_on(service.stop());
         assert_eq!(drained.left, 0, "{}", settings.group);
-        let dead = bounds(&settings, &settings.topics.dead).unwrap();
-        let dead: i64 = dead.values().map(|(_, end)| end).sum();
-        assert_eq!(dead, 0, "{}: dead letters", settings.group);
+        let dead = dead_letters(&settings);
+        assert!(dead.is_empty(), "{}: {dead:#?}", settings.group);
         assert_eq!(captioned(&settings, backlog.images), backlog.images);
     }
+}
+
+/// What the dead letters say.
+fn dead_letters(settings: &KafkaSettings) -> Vec<String> {
+    let bounds = bounds(settings, &settings.topics.dead).unwrap();
+    let count: i64 = bounds.values().map(|(_, end)| end).sum();
+    let reader = Reader::new(settings, &settings.topics.dead, Start::Beginning).unwrap();
+    let mut dead = Vec::new();
+    let wait = Duration::from_secs(30);
+    if count > 0 {
+        let read = reader.read(Some(count as usize), wait, |received| {
+            dead.push(received.header("vila2-detail").unwrap().to_owned());
+            true
+        });
+        read.unwrap();
+    }
+    dead
 }
 
 /// Pictures with a caption, each once.
@@ -138,10 +155,10 @@ fn configuration(
 #[test]
 fn a_backlog_of_ten_times_record_ms_is_captioned_whole() {
     captions_all(&Backlog {
-        images: 200,
-        per_second: 4.0,
-        record_ms: 5_000,
-        sequences: 8,
+        images: 240,
+        per_second: 3.0,
+        record_ms: 8_000,
+        sequences: 2,
     });
 }
 
@@ -152,6 +169,6 @@ fn four_hundred_pictures_at_two_a_second_are_captioned_whole() {
         images: 400,
         per_second: 2.0,
         record_ms: 20_000,
-        sequences: 16,
+        sequences: 4,
     });
 }

@@ -445,3 +445,22 @@ fn guarantees_that_are_not_built_are_refused_with_what_to_do_instead() {
         ],
     );
 }
+
+#[test]
+fn limits_of_image_bytes_that_cannot_do_are_refused_with_the_figures_and_what_to_do() {
+    let below = ["limits.image_bytes=2097152", "fetch.max_bytes=2097153"];
+    let ran = run(&["run", "--set", below[0], "--set", below[1]]);
+    let said = "limits.image_bytes: 2097152 is below fetch.max_bytes = 2097153";
+    refused(&ran, 2, &[said, "a lower fetch.max_bytes"]);
+
+    // As large as the largest file, and still nothing beside what the models prepare.
+    let filled = ["limits.image_bytes=2097152", "fetch.max_bytes=2097152"];
+    let ran = run(&["run", "--set", filled[0], "--set", filled[1]]);
+    let said = "limits.image_bytes: 2097152 bytes are too few: of pictures that are being prepared \
+                models hold up to ";
+    refused(
+        &ran,
+        2,
+        &[said, "model `scenes` ", "set it to ", " or more"],
+    );
+}

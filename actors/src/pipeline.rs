@@ -192,10 +192,10 @@ impl Engines {
             faults.push(format!(
                 "limits.image_bytes: {limit} bytes are too few: of pictures that are being prepared \
                  models hold up to {} bytes ({}), and half of the limit is for files and pixels; \
-                 set it to {} at least",
+                 set it to {} or more",
                 footprint.preparing,
                 holders.join(", "),
-                footprint.preparing * 2,
+                footprint.preparing * 3,
             ));
         }
         match generators.get(&config.caption.engine).cloned() {

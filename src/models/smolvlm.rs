@@ -40,11 +40,11 @@ use super::{
 };
 use ahead::TilesAhead;
 use features::{FeatureCache, Features};
-use footprint::{cut_ahead, footprint};
+use footprint::Ahead;
 pub use preprocess::{Preprocess, Tiles};
 pub use prompt::PromptTemplate;
 pub use resample::{Filter, resample};
-use vision::{TILES, VisionEncoder};
+use vision::VisionEncoder;
 
 /// `model_type` of the folders this adapter reads.
 pub const MODEL_TYPES: [&str; 2] = ["smolvlm", "idefics3"];
@@ -209,8 +209,7 @@ pub struct SmolVlm {
     batch: Batch,
     features: FeatureCache,
     tiles: TilesAhead,
-    /// Pictures that are cut ahead at once.
-    cut_ahead: usize,
+    ahead: Ahead,
     waiting: Vec<Waiting>,
     max_running: usize,
     encoded: u64,
@@ -235,7 +234,9 @@ impl SmolVlm {
             ModelError::Broken(FolderError::new(&settings.path, faults).to_string())
         };
         let (vision, graph) = session("vision_encoder")?;
-        let vision = VisionEncoder::new(vision, graph, folder.preprocess.tile()).map_err(broken)?;
+        let ahead = Ahead::new(&folder.preprocess, settings);
+        let tile = folder.preprocess.tile();
+        let vision = VisionEncoder::new(vision, graph, tile, ahead.tiles).map_err(broken)?;
         let (decoder, graph) = session("decoder_model_merged")?;
         let decoder = Decoder::new(decoder, graph).map_err(broken)?;
         let (embedder, _) = session("embed_tokens")?;
@@ -243,10 +244,9 @@ impl SmolVlm {
         let embedder =
             Embedder::new(embedder, decoder.hidden(), folder.vocabulary).map_err(dead)?;
         let batch = Batch::new(decoder, embedder, folder.rules.clone(), folder.longest);
-        let cut_ahead = cut_ahead(&folder.preprocess, settings);
         let mut model = Self {
-            tiles: TilesAhead::new(Arc::clone(&folder.preprocess), cut_ahead),
-            cut_ahead,
+            tiles: TilesAhead::new(Arc::clone(&folder.preprocess), ahead.pictures),
+            ahead,
             facts: ModelFacts {
                 model: settings.name.clone(),
                 revision: folder.hub.graphs.revision().to_owned(),
@@ -351,7 +351,7 @@ impl SmolVlm {
                 }
             };
             let before: usize = tiles.iter().map(|tiles: &Tiles| tiles.count).sum();
-            if before + cut.count > TILES {
+            if before + cut.count > self.ahead.tiles {
                 self.encode(&mut images, &mut tiles, &mut unseen)?;
             }
             images.push(image);
@@ -488,6 +488,6 @@ impl Generator for SmolVlm {
     fn footprint(&self) -> Footprint {
         let tokens = self.folder.prompt.image_tokens();
         let feature = tokens * self.vision.hidden() * size_of::<f32>();
-        footprint(&self.folder.preprocess, self.cut_ahead, feature as u64)
+        (self.ahead).footprint(&self.folder.preprocess, feature as u64)
     }
 }

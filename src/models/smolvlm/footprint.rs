@@ -2,32 +2,52 @@
 
 use vila2_actors::ports::Footprint;
 
-use super::{Preprocess, vision::TILES};
+use super::Preprocess;
 use crate::models::ModelSettings;
 
 /// Pictures that an engine announces before it admits them, at most.
 const ANNOUNCED: usize = 4;
 
-/// How many pictures are cut into tiles ahead of their turn: as many as `ahead_bytes` hold, two at
-/// least, and no more than can wait for their turn.
-pub(super) fn cut_ahead(preprocess: &Preprocess, settings: &ModelSettings) -> usize {
-    let waiting = settings.max_running.max(1) + ANNOUNCED;
-    let room = settings.ahead_bytes / preprocess.most_bytes().max(1);
-    usize::try_from(room).unwrap_or(waiting).clamp(2, waiting)
+/// Most tiles of one run of the encoder.
+const TILES: usize = 16;
+
+/// How much is prepared at the same time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ahead {
+    /// Pictures that are cut into tiles ahead of their turn.
+    pub(super) pictures: usize,
+    /// Tiles that go through the encoder at once.
+    pub(super) tiles: usize,
 }
 
-/// The most there can be; `feature` are the bytes of one tile's features.
-pub(super) fn footprint(preprocess: &Preprocess, cut_ahead: usize, feature: u64) -> Footprint {
-    let (tile, tiles) = (preprocess.tile_bytes(), TILES as u64);
-    // Cut ahead, and one beyond; taken for one run of the encoder; that run's input, at worst in
-    // single and half precision.
-    let ahead = (cut_ahead as u64 + 1) * preprocess.most_bytes();
-    let taken = preprocess.most_tiles().max(tiles) * tile;
-    let input = tiles * tile * 3 / 2;
-    Footprint {
-        preparing: ahead + taken + input,
-        // Once as features, once more in the embeddings of a prompt.
-        per_image: 2 * preprocess.most_tiles() * feature,
+impl Ahead {
+    /// As much as `ahead_bytes` hold, two pictures and one tile at least; no more pictures than can
+    /// wait for their turn.
+    pub(super) fn new(preprocess: &Preprocess, settings: &ModelSettings) -> Self {
+        let waiting = settings.max_running.max(1) + ANNOUNCED;
+        let fit = |bytes: u64, most: usize| {
+            let fit = settings.ahead_bytes / bytes.max(1);
+            usize::try_from(fit).unwrap_or(most).min(most)
+        };
+        Self {
+            pictures: fit(preprocess.most_bytes(), waiting).max(2),
+            tiles: fit(preprocess.tile_bytes(), TILES).max(1),
+        }
+    }
+
+    /// The most there can be; `feature` are the bytes of one tile's features.
+    pub(super) fn footprint(self, preprocess: &Preprocess, feature: u64) -> Footprint {
+        let (tile, tiles) = (preprocess.tile_bytes(), self.tiles as u64);
+        // Cut ahead, and one beyond; taken for one run of the encoder; that run's input, at worst
+        // in single and half precision.
+        let ahead = (self.pictures as u64 + 1) * preprocess.most_bytes();
+        let taken = preprocess.most_tiles().max(tiles) * tile;
+        let input = tiles * tile * 3 / 2;
+        Footprint {
+            preparing: ahead + taken + input,
+            // Once as features, once more in the embeddings of a prompt.
+            per_image: 2 * preprocess.most_tiles() * feature,
+        }
     }
 }
 
@@ -55,9 +75,9 @@ mod tests {
             ahead_bytes: limit / 8,
             ..ModelSettings::new("eyes", "nowhere")
         };
-        let cut_ahead = cut_ahead(&preprocess, &settings);
-        assert_eq!(cut_ahead, 2);
-        let footprint = footprint(&preprocess, cut_ahead, 64 * 960 * 4);
+        let ahead = Ahead::new(&preprocess, &settings);
+        assert_eq!((ahead.pictures, ahead.tiles), (2, 16));
+        let footprint = ahead.footprint(&preprocess, 64 * 960 * 4);
         assert_eq!(footprint.per_image, 8_355_840);
         assert_eq!(footprint.preparing, 364_904_448);
         assert!(footprint.preparing < limit / 2);

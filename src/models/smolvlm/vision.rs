@@ -14,9 +14,6 @@ use crate::models::{
     hub::{Fault, Graph},
 };
 
-/// Most tiles of one run: bounds its memory.
-pub(super) const TILES: usize = 16;
-
 /// A vision encoder graph with its session.
 #[derive(Debug)]
 pub(super) struct VisionEncoder {
@@ -25,11 +22,19 @@ pub(super) struct VisionEncoder {
     half: bool,
     mask: bool,
     hidden: usize,
+    /// Most tiles of one run: bounds its memory.
+    most: usize,
 }
 
 impl VisionEncoder {
-    /// Looks over the inputs and outputs of the graph; `tile` is the side of a tile in pixels.
-    pub(super) fn new(session: Session, graph: &Graph, tile: usize) -> Result<Self, Vec<Fault>> {
+    /// Looks over the inputs and outputs of the graph; `tile` is the side of a tile in pixels, and
+    /// at most `most` of them go through it at once.
+    pub(super) fn new(
+        session: Session,
+        graph: &Graph,
+        tile: usize,
+        most: usize,
+    ) -> Result<Self, Vec<Fault>> {
         let file = graph.path.file_name().map_or_else(
             || "onnx".to_owned(),
             |name| format!("onnx/{}", name.to_string_lossy()),
@@ -79,6 +84,7 @@ impl VisionEncoder {
                 half,
                 mask,
                 hidden: hidden as usize,
+                most,
             })
         } else {
             Err(faults)
@@ -104,14 +110,14 @@ impl VisionEncoder {
         let numbers = 3 * self.tile * self.tile;
         let count: usize = pictures.iter().map(|p| p.count).sum();
         let mut features = Vec::new();
-        let mut pixels = Vec::with_capacity(count.min(TILES) * numbers);
+        let mut pixels = Vec::with_capacity(count.min(self.most) * numbers);
         let mut tiles = pictures
             .iter()
             .flat_map(|p| p.pixels.chunks_exact(numbers))
             .peekable();
         while let Some(tile) = tiles.next() {
             pixels.extend_from_slice(tile);
-            if pixels.len() == TILES * numbers || tiles.peek().is_none() {
+            if pixels.len() == self.most * numbers || tiles.peek().is_none() {
                 self.run_tiles(std::mem::take(&mut pixels), &mut features)?;
             }
         }
