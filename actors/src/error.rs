@@ -19,13 +19,14 @@ pub enum Reason {
     TruncatedImage,
     TooManyPixels,
     ModelFailed,
+    TooSmall,
     OutputTooLarge,
     Stuck,
 }
 
 impl Reason {
     /// Every reason, in the contract's order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::BadRequest,
         Self::UnsupportedScheme,
         Self::BlockedAddress,
@@ -39,6 +40,7 @@ impl Reason {
         Self::TruncatedImage,
         Self::TooManyPixels,
         Self::ModelFailed,
+        Self::TooSmall,
         Self::OutputTooLarge,
         Self::Stuck,
     ];
@@ -60,6 +62,7 @@ impl Reason {
             Self::TruncatedImage => "truncated_image",
             Self::TooManyPixels => "too_many_pixels",
             Self::ModelFailed => "model_failed",
+            Self::TooSmall => "too_small",
             Self::OutputTooLarge => "output_too_large",
             Self::Stuck => "stuck",
         }
@@ -151,6 +154,9 @@ pub enum DecodeError {
     Truncated(String),
     #[error("{width}x{height} pixels, more than the {limit} allowed")]
     TooManyPixels { width: u32, height: u32, limit: u64 },
+    /// Too narrow, or too long for its width; the text names the setting.
+    #[error("{0}")]
+    TooSmall(String),
 }
 
 impl DecodeError {
@@ -162,6 +168,7 @@ impl DecodeError {
             Self::Corrupt(_) => Reason::CorruptImage,
             Self::Truncated(_) => Reason::TruncatedImage,
             Self::TooManyPixels { .. } => Reason::TooManyPixels,
+            Self::TooSmall(_) => Reason::TooSmall,
         })
     }
 }
