@@ -12,6 +12,9 @@ const ORIENTATION: u16 = 0x0112;
 const XMP: u16 = 0x02bc;
 const EXTRA_SAMPLES: u16 = 0x0152;
 const COMPRESSION: u16 = 0x0103;
+const PHOTOMETRIC: u16 = 0x0106;
+const BITS: u16 = 0x0102;
+const SAMPLES: u16 = 0x0115;
 
 /// How far into EXIF data its TIFF header is looked for.
 const SEARCHED: usize = 64;
@@ -63,6 +66,21 @@ impl<'a> Directory<'a> {
 
     pub(super) fn compression(&self) -> Option<u64> {
         self.number(COMPRESSION)
+    }
+
+    /// What the samples mean: grey, RGB, a palette, …
+    pub(super) fn photometric(&self) -> Option<u64> {
+        self.number(PHOTOMETRIC)
+    }
+
+    /// Bits of the first sample.
+    pub(super) fn bits(&self) -> Option<u64> {
+        self.number(BITS)
+    }
+
+    /// Samples a pixel.
+    pub(super) fn samples(&self) -> Option<u64> {
+        self.number(SAMPLES)
     }
 
     /// An XMP packet.

@@ -54,8 +54,6 @@ const KINDS: &[(&[u8], usize, &str)] = &[
     (b"FUJIFILMCCD-RAW", 0, "RAF, a camera's raw file"),
     (b"\x8aMNG\r\n\x1a\n", 0, "MNG, an animation"),
     (b"\x8bJNG\r\n\x1a\n", 0, "JNG"),
-    (b"\0\0\x01\0", 0, "ICO, a Windows icon"),
-    (b"\0\0\x02\0", 0, "CUR, a Windows cursor"),
     (b"icns", 0, "ICNS, an Apple icon"),
     (b" EMF", 40, "EMF, a Windows drawing"),
     (b"\xd7\xcd\xc6\x9a", 0, "WMF, a Windows drawing"),
@@ -76,6 +74,9 @@ const KINDS: &[(&[u8], usize, &str)] = &[
     (b"/* XPM */", 0, "XPM"),
     (b"id=ImageMagick", 0, "MIFF"),
     (b"\x01\xda", 0, "an SGI picture"),
+    (b"DanM", 0, "MSP, an old bitmap of Windows"),
+    (b"LinS", 0, "MSP, an old bitmap of Windows"),
+    (b"Image type:", 0, "IM, a picture of IFUNC"),
     (b"SDPX", 0, "DPX"),
     (b"XPDS", 0, "DPX"),
     (b"DICM", 128, "DICOM, a medical picture"),
@@ -83,7 +84,6 @@ const KINDS: &[(&[u8], usize, &str)] = &[
     (b"\x93NUMPY", 0, "a NumPy array"),
     (b"PAR1", 0, "Parquet: publish its rows, with `--url-column`"),
     (b"SQLite format 3\0", 0, "an SQLite database"),
-    (b"TRUEVISION-XFILE", usize::MAX, "TGA"), // looked for at the end
     (b"\x1aE\xdf\xa3", 0, "WebM or Matroska video"),
     (b"FLV\x01", 0, "Flash video"),
     (b"FWS", 0, "a Flash film"),
@@ -107,11 +107,12 @@ const KINDS: &[(&[u8], usize, &str)] = &[
 ];
 
 fn by_magic(body: &[u8]) -> Option<&'static str> {
-    let starts = |at: usize, magic: &[u8]| match at {
-        usize::MAX => body.ends_with(b"TRUEVISION-XFILE.\0"),
-        at => body.get(at..).is_some_and(|rest| rest.starts_with(magic)),
-    };
+    let starts =
+        |at: usize, magic: &[u8]| body.get(at..).is_some_and(|rest| rest.starts_with(magic));
     match body {
+        _ if is_tga(body) => return Some("TGA"),
+        [0, 0, 1, 0, count, _, ..] if *count > 0 => return Some("ICO, a Windows icon"),
+        [0, 0, 2, 0, count, _, ..] if *count > 0 => return Some("CUR, a Windows cursor"),
         [b'R', b'I', b'F', b'F', _, _, _, _, form @ ..] => {
             return Some(match form.get(..4) {
                 Some(b"AVI ") => "AVI video",
@@ -143,6 +144,45 @@ fn by_magic(body: &[u8]) -> Option<&'static str> {
     }
     let found = KINDS.iter().find(|(magic, at, _)| starts(*at, magic));
     found.map(|(.., name)| *name)
+}
+
+/// TGA has no mark in front: its end has one, or the header is one that nothing else has.
+fn is_tga(body: &[u8]) -> bool {
+    let &[
+        _,
+        map,
+        kind,
+        _,
+        _,
+        length,
+        _,
+        depth,
+        _,
+        _,
+        _,
+        _,
+        w0,
+        w1,
+        h0,
+        h1,
+        bits,
+        flags,
+        ..,
+    ] = body
+    else {
+        return false;
+    };
+    let mapped = match (map, kind) {
+        (1, 1 | 9) => length > 0 && matches!(depth, 15 | 16 | 24 | 32),
+        (0, 2 | 3 | 10 | 11) => length == 0 && depth == 0,
+        _ => false,
+    };
+    body.ends_with(b"TRUEVISION-XFILE.\0")
+        || mapped
+            && w0 | w1 != 0
+            && h0 | h1 != 0
+            && matches!(bits, 8 | 15 | 16 | 24 | 32)
+            && flags & 0xc0 == 0
 }
 
 /// Whether a bitmap array's first entry and the next lie inside of the file.
@@ -268,6 +308,9 @@ fn by_text(text: &str) -> String {
     }
     if looks_like_json(trimmed) {
         return "JSON: the server answers with data or a message, not with a picture".to_owned();
+    }
+    if trimmed.starts_with("#define") && trimmed.contains("_width") {
+        return "XBM, a bitmap in C".to_owned();
     }
     if trimmed.is_empty() {
         return "nothing but blanks".to_owned();
@@ -406,6 +449,8 @@ mod tests {
         tar[257..262].copy_from_slice(b"ustar");
         let mut tga = vec![0; 60];
         tga.extend(b"TRUEVISION-XFILE.\0");
+        let mut old_tga = vec![0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 60, 0, 40, 0, 24, 0];
+        old_tga.resize(7218, 7);
         for (body, name) in [
             (&b"8BPS\0\x01\0\0"[..], "PSD"),
             (b"8BPS\0\x02\0\0", "PSB"),
@@ -420,6 +465,7 @@ mod tests {
             (b"RIFF\0\0\0\0AVI ", "AVI"),
             (&tar, "TAR"),
             (&tga, "TGA"),
+            (&old_tga, "TGA"),
             (b"\x9c\x01\x02\x03", "9c 01 02 03"),
         ] {
             let found = kind(body);

@@ -1,3 +1,12 @@
+mod clear;
+mod kinds;
+mod made;
+mod reports;
+mod sides;
+mod small;
+mod tolerated;
+mod turned;
+
 use std::{collections::BTreeMap, io::Cursor, path::Path};
 
 use image::{ImageFormat, RgbImage};

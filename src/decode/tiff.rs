@@ -76,29 +76,50 @@ fn meaning(error: ImageError, body: &[u8]) -> DecodeError {
         DecodeError::UnsupportedFormat(detail) => {
             let directory = Directory::first(body);
             let compression = directory.and_then(|directory| directory.compression());
-            let kind = compression.map_or("no compression said", compression_name);
-            DecodeError::UnsupportedFormat(format!(
-                "a kind of TIFF not decoded here ({kind}): {detail}"
-            ))
+            let kind = match compression.and_then(unknown_compression) {
+                Some(name) => format!("compressed with {name}"),
+                None => samples(directory).unwrap_or(detail),
+            };
+            DecodeError::UnsupportedFormat(format!("a kind of TIFF not decoded here: {kind}"))
         }
         error => error,
     }
 }
 
+/// The samples in words.
+fn samples(directory: Option<Directory<'_>>) -> Option<String> {
+    let directory = directory?;
+    let colours = match directory.photometric()? {
+        0 | 1 => "grey",
+        2 => "RGB",
+        3 => "a palette",
+        4 => "a mask",
+        5 => "CMYK",
+        6 => "YCbCr",
+        8..=10 => "CIE Lab",
+        32803 => "a camera's raw mosaic",
+        32844 | 32845 => "LogLuv",
+        _ => return None,
+    };
+    let count = directory.samples().unwrap_or(1);
+    let bits = directory.bits().unwrap_or(1);
+    let plural = if count == 1 { "" } else { "s" };
+    Some(format!(
+        "{colours}, {count} sample{plural} of {bits} bits a pixel"
+    ))
+}
+
+/// The name of a compression that is not read here.
+///
 /// # Source
 /// TIFF 6.0 and libtiff's `tiff.h`.
-fn compression_name(number: u64) -> &'static str {
-    match number {
-        1 => "not compressed",
+fn unknown_compression(number: u64) -> Option<&'static str> {
+    Some(match number {
+        1 | 4 | 5 | 7 | 8 | 32946 | 32773 => return None,
         2 => "CCITT runs",
         3 => "CCITT fax 3",
-        4 => "CCITT fax 4",
-        5 => "LZW",
         6 => "JPEG of the old kind",
-        7 => "JPEG",
-        8 | 32946 => "deflate",
         9 | 10 | 34661 => "JBIG",
-        32773 => "PackBits",
         32809 => "ThunderScan",
         34676 | 34677 => "SGI LogLuv",
         34712 | 33003 | 33005 => "JPEG 2000",
@@ -108,6 +129,6 @@ fn compression_name(number: u64) -> &'static str {
         50000 => "Zstandard",
         50001 => "WebP",
         50002 | 52546 => "JPEG XL",
-        _ => "a compression of its own",
-    }
+        _ => "a method of its own",
+    })
 }

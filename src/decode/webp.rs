@@ -53,6 +53,8 @@ pub(super) fn decode(body: &[u8], background: Background) -> Result<Frame, Decod
 }
 
 const ANIMATED: u8 = 0x02;
+const XMP: u8 = 0x04;
+const EXIF: u8 = 0x08;
 const ALPHA: u8 = 0x10;
 
 /// Which chunks there are.
@@ -94,6 +96,9 @@ impl<'a> Outline<'a> {
             let padded = length.saturating_add(length & 1);
             rest = data.get(padded..).unwrap_or_default();
         }
+        // Pillow and libwebp read of these only what is announced.
+        outline.exif = outline.exif.filter(|_| announced & EXIF != 0);
+        outline.xmp = outline.xmp.filter(|_| announced & XMP != 0);
         outline.flags = outline.flags.map(|_| {
             // Around a frame smaller than its canvas it is clear, whatever is announced.
             let alpha = match announced & ANIMATED {
