@@ -16,6 +16,9 @@ use super::{
 /// What the decoder may allocate beside the pixels: strips, tables.
 const SLACK: u64 = 32 << 20;
 
+/// The number of JPEG among the compressions.
+const JPEG: u64 = 7;
+
 /// Reads size and layout from the header.
 pub(super) fn claim(body: &[u8]) -> Result<Claim, DecodeError> {
     let decoder = opened(body)?;
@@ -23,7 +26,11 @@ pub(super) fn claim(body: &[u8]) -> Result<Claim, DecodeError> {
     let color = decoder.color_type();
     let ink = u64::from(decoder.original_color_type().bits_per_pixel().div_ceil(8));
     // the decoder's own buffer and what it is copied to, then to RGB
-    let each = ink + u64::from(color.bytes_per_pixel()).max(copied_bytes(color));
+    let mut each = ink + u64::from(color.bytes_per_pixel()).max(copied_bytes(color));
+    let compression = Directory::first(body).and_then(|directory| directory.compression());
+    if compression == Some(JPEG) {
+        each += ink; // a strip, which may be the whole, before it is put in its place
+    }
     Ok(Claim {
         width,
         height,

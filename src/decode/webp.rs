@@ -17,12 +17,12 @@ pub(super) fn claim(body: &[u8]) -> Result<Claim, DecodeError> {
     let outline = Outline::of(body);
     let decoder = outline.opened(body)?;
     let (width, height) = decoder.dimensions();
-    let color = u64::from(decoder.color_type().bytes_per_pixel());
-    let pixels = u64::from(width) * u64::from(height);
+    let color = decoder.color_type();
+    let each = u64::from(color.bytes_per_pixel()) + outline.bytes_beside(color.has_alpha());
     Ok(Claim {
         width,
         height,
-        bytes: pixels * (color + outline.bytes_beside()),
+        bytes: u64::from(width) * u64::from(height) * each,
     })
 }
 
@@ -127,9 +127,8 @@ impl<'a> Outline<'a> {
     }
 
     /// Bytes a pixel that the decoder holds beside its result.
-    fn bytes_beside(&self) -> u64 {
+    fn bytes_beside(&self, has_alpha: bool) -> u64 {
         let animated = self.flags.is_some_and(|flags| flags & ANIMATED != 0);
-        let has_alpha = self.flags.is_some_and(|flags| flags & ALPHA != 0);
         let frame = match (self.lossy, has_alpha) {
             (true, true) => 7, // luma and chroma, alpha packed as a picture and as a plane
             (true, false) => 2,
