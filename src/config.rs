@@ -95,14 +95,31 @@ pub struct Fetch {
 }
 
 /// `[decode]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Decode {
     /// Largest width × height.
     pub max_pixels: u64,
     /// Longest side handed to the models, in pixels.
     pub max_side: u32,
+    /// Shortest side taken, in pixels.
+    pub min_side: u32,
+    /// Most that the longer side may be, as a multiple of the shorter; 0: anything.
+    pub max_ratio: f64,
+    /// What clear pixels show.
+    pub background: Background,
     /// Images decoded at the same time.
     pub parallel: usize,
+}
+
+/// `decode.background`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Background {
+    /// White, or black behind what is bright.
+    Contrast,
+    /// White.
+    White,
+    /// The colours stored under clear pixels.
+    Stored,
 }
 
 /// One of `[models]`.

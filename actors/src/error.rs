@@ -31,6 +31,8 @@ pub enum Reason {
     TooManyPixels,
     /// A model that must answer failed on this record.
     ModelFailed,
+    /// The picture is too narrow, or too long for its width.
+    TooSmall,
     /// The answer has more bytes than the broker takes.
     OutputTooLarge,
     /// The record ran out of time.
@@ -39,7 +41,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the contract's order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::BadRequest,
         Self::UnsupportedScheme,
         Self::BlockedAddress,
@@ -53,6 +55,7 @@ impl Reason {
         Self::TruncatedImage,
         Self::TooManyPixels,
         Self::ModelFailed,
+        Self::TooSmall,
         Self::OutputTooLarge,
         Self::Stuck,
     ];
@@ -74,6 +77,7 @@ impl Reason {
             Self::TruncatedImage => "truncated_image",
             Self::TooManyPixels => "too_many_pixels",
             Self::ModelFailed => "model_failed",
+            Self::TooSmall => "too_small",
             Self::OutputTooLarge => "output_too_large",
             Self::Stuck => "stuck",
         }
@@ -208,6 +212,9 @@ pub enum DecodeError {
         /// The most pixels of a picture.
         limit: u64,
     },
+    /// Too narrow, or too long for its width; the text names the setting.
+    #[error("{0}")]
+    TooSmall(String),
 }
 
 impl DecodeError {
@@ -219,6 +226,7 @@ impl DecodeError {
             Self::Corrupt(_) => Reason::CorruptImage,
             Self::Truncated(_) => Reason::TruncatedImage,
             Self::TooManyPixels { .. } => Reason::TooManyPixels,
+            Self::TooSmall(_) => Reason::TooSmall,
         })
     }
 }

@@ -360,6 +360,7 @@ pub fn decoded(file: &Bytes) -> Arc<Image> {
     let settings = DecodeSettings {
         max_pixels: 1 << 26,
         max_side: 2048,
+        ..DecodeSettings::default()
     };
     let decoded = FileDecoder::new(settings).decode(file.clone());
     decoded.expect("a picture").image

@@ -8,8 +8,8 @@ use vila2_actors::config::{
 };
 
 use crate::{
-    config::{Config, Mode, Specialist},
-    decode::DecodeSettings,
+    config::{self, Config, Mode, Specialist},
+    decode::{self, DecodeSettings},
     fetch::{EXPECTED_BYTES, FetchSettings},
     kafka::{KafkaSettings, Topics},
     models::{ModelSettings, Provider, ppocr::ReaderSettings},
@@ -55,6 +55,13 @@ pub(super) fn decode(config: &Config) -> DecodeSettings {
     DecodeSettings {
         max_pixels: config.decode.max_pixels,
         max_side: config.decode.max_side,
+        min_side: config.decode.min_side,
+        max_ratio: config.decode.max_ratio,
+        background: match config.decode.background {
+            config::Background::Contrast => decode::Background::Contrast,
+            config::Background::White => decode::Background::White,
+            config::Background::Stored => decode::Background::Stored,
+        },
     }
 }
 

@@ -10,8 +10,8 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    CaptionStage, Config, Decode, Delivery, Fetch, GEOMETRY, GroundStage, Kafka, Limits, Log,
-    LogFormat, Mode, Model, Runtime, Specialist, Stages, Topics,
+    Background, CaptionStage, Config, Decode, Delivery, Fetch, GEOMETRY, GroundStage, Kafka,
+    Limits, Log, LogFormat, Mode, Model, Runtime, Specialist, Stages, Topics,
     fault::Fault,
     files::locate,
     layers::Layers,
@@ -213,6 +213,16 @@ fn decode(section: &Section<'_>) -> Decode {
     Decode {
         max_pixels: section.number("max_pixels", 1..=1 << 32),
         max_side: count(section, "max_side", 16..=65_535),
+        min_side: count(section, "min_side", 0..=65_535),
+        max_ratio: section.fraction("max_ratio", 0.0..=65_535.0),
+        background: section.choice(
+            "background",
+            &[
+                ("contrast", Background::Contrast),
+                ("white", Background::White),
+                ("stored", Background::Stored),
+            ],
+        ),
         parallel: size(section, "parallel", 1..=4_096),
     }
 }

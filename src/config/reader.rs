@@ -223,6 +223,28 @@ impl<'a> Section<'a> {
         (self.reader.faults.borrow().iter()).any(|fault| fault.key == path)
     }
 
+    /// A number within bounds, whole or not.
+    pub(super) fn fraction(&self, key: &str, bounds: RangeInclusive<f64>) -> f64 {
+        let accepted = format!("a number from {} to {}", bounds.start(), bounds.end());
+        let number = match self.get(key) {
+            Some(Value::Integer(number)) => *number as f64,
+            Some(Value::Float(number)) => *number,
+            Some(other) => {
+                self.wrong(key, other, &accepted);
+                return *bounds.start();
+            }
+            None => {
+                self.fault(key, "is missing", &accepted);
+                return *bounds.start();
+            }
+        };
+        if bounds.contains(&number) {
+            return number;
+        }
+        self.fault(key, &format!("{number} is out of bounds"), &accepted);
+        *bounds.start()
+    }
+
     /// `true` or `false`.
     pub(super) fn flag(&self, key: &str) -> bool {
         match self.get(key) {

@@ -175,6 +175,35 @@ fn every_fault_is_reported_with_key_accepted_values_and_origin() {
 }
 
 #[test]
+fn small_pictures_and_clear_backgrounds_have_their_settings() {
+    let config = load(&sources(None, &[], &[]));
+    let decode = &config.decode;
+    assert_eq!((decode.min_side, decode.max_ratio), (16, 0.0));
+    assert_eq!(decode.background, Background::Contrast);
+    let config = load(&sources(
+        None,
+        &[("VILA2_DECODE__BACKGROUND", "stored")],
+        &["decode.min_side=1", "decode.max_ratio=2.5"],
+    ));
+    let decode = &config.decode;
+    assert_eq!((decode.min_side, decode.max_ratio), (1, 2.5));
+    assert_eq!(decode.background, Background::Stored);
+    let found = faults(&sources(
+        None,
+        &[],
+        &[
+            "decode.background=grey",
+            "decode.max_ratio=-1",
+            "decode.min_side=x",
+        ],
+    ));
+    assert_eq!(found.len(), 3, "{found:?}");
+    let background = found.iter().find(|fault| fault.key == "decode.background");
+    let accepted = &background.expect("a fault").accepted;
+    assert_eq!(accepted, "\"contrast\", \"white\", \"stored\"");
+}
+
+#[test]
 fn a_file_that_is_no_toml_does_not_hide_the_other_faults() {
     let (_folder, path) = file("[kafka\n");
     let found = faults(&sources(Some(path), &[], &["fetch.retries=many"]));

@@ -4,27 +4,39 @@
 //! first: what is too big is refused before anything is decoded. Then the first frame is decoded,
 //! scaled down where it is larger than `max_side`, and turned upright.
 //!
-//! Pixels are what `ImageOps.exif_transpose(Image.open(f)).convert("RGB")` of Pillow gives, for
-//! that is what the models' own processors were fed:
+//! Pixels are what `ImageOps.exif_transpose(Image.open(f))` of Pillow gives, as RGB:
 //!
-//! - **alpha is dropped**, not blended: the colour stored under transparent pixels shows;
+//! - **what is clear** shows [`DecodeSettings::background`]; what is half clear is blended with it;
 //! - **16 bits** per sample keep their high byte (also in grey pictures, where Pillow's `convert`
 //!   clips to 255 and leaves white);
 //! - **CMYK and YCCK** JPEGs are read the Adobe way (stored inverted), without a colour profile;
 //! - **ICC profiles are ignored**: samples are taken for sRGB;
 //! - **animations** (GIF, APNG, WebP) give their first frame; the rest is not read;
-//! - **EXIF orientation** 1–8 is applied (JPEG, PNG, WebP, TIFF).
+//! - **orientation** 1–8 is applied, from EXIF (JPEG, PNG, WebP), the own tag of TIFF, or XMP where
+//!   those do not say.
 //!
 //! A file that ends too early is refused as truncated even where a decoder would fill in grey. (A
 //! JPEG that somebody cut and closed again with an end marker looks whole, here and to Pillow.)
-//! TIFF with a palette is not supported.
+//! Files that lack only an end mark are read. TIFF with a palette is not supported.
+//!
+//! **Side chunks** (profiles, texts, EXIF) reach no decoder that would unpack them: of what may
+//! say which way is up, the first [`SIDE_CHUNK`] bytes are read, the rest is passed over.
 
+mod background;
+mod bmp;
+mod exif;
+mod foreign;
+mod gif;
 mod jpeg;
+mod pieces;
 mod pixels;
+mod png;
 mod raster;
 mod sniff;
 #[cfg(test)]
 mod tests;
+mod tiff;
+mod webp;
 
 use bytes::Bytes;
 use image::metadata::Orientation;
@@ -35,15 +47,27 @@ use vila2_actors::{
     ports::Decoder,
 };
 
-pub use self::sniff::{Format, sniff};
+pub use self::{
+    background::Background,
+    sniff::{Format, sniff},
+};
+
+/// The most that is read of one side chunk, unpacked.
+const SIDE_CHUNK: usize = 1 << 20;
 
 /// How to decode; the `[decode]` section of the configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DecodeSettings {
     /// Most pixels (width × height) that a header may claim.
     pub max_pixels: u64,
     /// Longest side, in pixels, that the stages get; larger pictures are scaled down to it.
     pub max_side: u32,
+    /// Pixels that the shorter side must have at least.
+    pub min_side: u32,
+    /// Most that the longer side may be, as a multiple of the shorter; 0: anything.
+    pub max_ratio: f64,
+    /// What clear pixels show.
+    pub background: Background,
 }
 
 impl Default for DecodeSettings {
@@ -51,6 +75,9 @@ impl Default for DecodeSettings {
         Self {
             max_pixels: 1 << 26,
             max_side: 2048,
+            min_side: 16,
+            max_ratio: 0.0,
+            background: Background::default(),
         }
     }
 }
@@ -66,7 +93,8 @@ pub struct FileDecoder {
 struct Claim {
     width: u32,
     height: u32,
-    /// Bytes of the decoder's buffers and the RGB pixels before scaling.
+    /// Bytes held at the peak of decoding to RGB: samples in the file's own layout, the decoder's
+    /// buffers, side chunks.
     bytes: u64,
 }
 
@@ -90,7 +118,11 @@ impl FileDecoder {
     fn claim(&self, format: Format, body: &[u8]) -> Result<Claim, DecodeError> {
         let claim = match format {
             Format::Jpeg => jpeg::claim(body)?,
-            other => raster::claim(other, body)?,
+            Format::Png => png::claim(body)?,
+            Format::WebP => webp::claim(body)?,
+            Format::Gif => gif::claim(body)?,
+            Format::Bmp => bmp::claim(body)?,
+            Format::Tiff => tiff::claim(body)?,
         };
         let Claim { width, height, .. } = claim;
         if width == 0 || height == 0 {
@@ -104,7 +136,30 @@ impl FileDecoder {
                 limit,
             });
         }
+        self.large_enough(width, height)?;
         Ok(claim)
+    }
+
+    fn large_enough(&self, width: u32, height: u32) -> Result<(), DecodeError> {
+        let DecodeSettings {
+            min_side,
+            max_ratio,
+            ..
+        } = self.settings;
+        let (shorter, longer) = (width.min(height), width.max(height));
+        let ratio = f64::from(longer) / f64::from(shorter);
+        if shorter < min_side {
+            return Err(DecodeError::TooSmall(format!(
+                "{width}x{height} pixels: the shorter side is below decode.min_side = {min_side}"
+            )));
+        }
+        if max_ratio > 0.0 && ratio > max_ratio {
+            return Err(DecodeError::TooSmall(format!(
+                "{width}x{height} pixels: the longer side is {ratio:.2} times the shorter, above \
+                 decode.max_ratio = {max_ratio}"
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -116,23 +171,26 @@ impl Decoder for FileDecoder {
             height,
             bytes,
         } = self.claim(format, body)?;
-        let (w, h) = pixels::fitted(width, height, self.settings.max_side);
-        // scaling and turning hold a second copy, of the scaled size
-        let turned = u64::from(w) * u64::from(h) * 3;
+        let upright = pixels::upright_bytes(width, height, self.settings.max_side);
         Ok(ImageHeader {
             format: format.name(),
             width,
             height,
-            decoded_bytes: bytes + turned,
+            decoded_bytes: bytes.max(upright),
         })
     }
 
     fn decode(&self, body: Bytes) -> Result<Decoded, DecodeError> {
         let format = sniff(&body)?;
         self.claim(format, &body)?;
+        let background = self.settings.background;
         let frame = match format {
             Format::Jpeg => jpeg::decode(&body)?,
-            other => raster::decode(other, &body, self.settings.max_pixels)?,
+            Format::Png => png::decode(&body, background)?,
+            Format::WebP => webp::decode(&body, background)?,
+            Format::Gif => gif::decode(&body, background)?,
+            Format::Bmp => bmp::decode(&body, background)?,
+            Format::Tiff => tiff::decode(&body, background)?,
         };
         let original = pixels::upright_size(frame.width, frame.height, frame.orientation);
         let (width, height, rgb) = pixels::upright(frame, self.settings.max_side);

@@ -2,6 +2,8 @@
 
 use vila2_actors::error::DecodeError;
 
+use super::foreign;
+
 /// A format that is decoded here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -56,53 +58,20 @@ pub fn sniff(body: &[u8]) -> Result<Format, DecodeError> {
         ] => Ok(Format::WebP),
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Ok(Format::Gif),
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Ok(Format::Tiff),
-        // two letters are little: the size of the second header must be one there is
+        // `BM` alone is too weak; require a known DIB header size.
         [b'B', b'M', ..]
             if matches!(
                 body.get(14..18),
-                Some([12 | 40 | 52 | 56 | 64 | 108 | 124, 0, 0, 0])
+                Some([12 | 16 | 40 | 52 | 56 | 64 | 108 | 124, 0, 0, 0])
             ) =>
         {
             Ok(Format::Bmp)
         }
         other => Err(DecodeError::UnsupportedFormat(format!(
             "not an image that is decoded here (JPEG, PNG, WebP, GIF, BMP, TIFF): {}",
-            guess(other)
+            foreign::kind(other)
         ))),
     }
-}
-
-/// What else a file may be, for the person who reads the dead letter.
-fn guess(body: &[u8]) -> String {
-    let known: [(&[u8], usize, &str); 12] = [
-        (b"\x1f\x8b", 0, "gzip"),
-        (b"%PDF-", 0, "PDF"),
-        (b"PK\x03\x04", 0, "ZIP"),
-        (b"ftypavif", 4, "AVIF"),
-        (b"ftyphei", 4, "HEIC"),
-        (b"ftypmif1", 4, "HEIF"),
-        (b"ftyp", 4, "MP4 video"),
-        (b"\xff\x0a", 0, "JPEG XL"),
-        (b"\0\0\0\x0cJXL ", 0, "JPEG XL"),
-        (b"\0\0\0\x0cjP  ", 0, "JPEG 2000"),
-        (b"\0\0\x01\0", 0, "Windows icon"),
-        (b"\x1aE\xdf\xa3", 0, "WebM or Matroska video"),
-    ];
-    for (magic, at, name) in known {
-        if body.get(at..).is_some_and(|rest| rest.starts_with(magic)) {
-            return name.to_owned();
-        }
-    }
-    let start = &body[..body.len().min(512)];
-    let text = String::from_utf8_lossy(start).trim_start().to_lowercase();
-    if text.starts_with("<!doctype html") || text.starts_with("<html") {
-        return "HTML".to_owned();
-    }
-    if text.starts_with("<svg") || (text.starts_with("<?xml") && text.contains("<svg")) {
-        return "SVG".to_owned();
-    }
-    let first: Vec<_> = start.iter().take(8).map(|b| format!("{b:02x}")).collect();
-    format!("it begins with {}", first.join(" "))
 }
 
 #[cfg(test)]
@@ -137,10 +106,11 @@ mod tests {
             (b"<?xml version='1.0'?><svg/>", "SVG"),
             (
                 b"BM is how this text begins, which makes no bitmap",
-                "42 4d 20",
+                "text that begins with \"BM is",
             ),
-            (b"RIFF\x10\0\0\0WAVE", "52 49 46 46"),
-            (b"x", "78"),
+            (b"RIFF\x10\0\0\0WAVE", "WAV"),
+            (b"x", "text that begins with \"x\""),
+            (b"\x9d\x01\x02", "9d 01 02"),
         ] {
             let error = sniff(body).expect_err("no image");
             assert!(
