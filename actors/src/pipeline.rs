@@ -29,7 +29,7 @@ use crate::{
     stages::{
         Exit,
         caption::Caption,
-        decode::{self, Decode},
+        decode::{self, Decode, threads::Threads},
         fetch::{self, Fetch},
         ground::Ground,
         merge::Merge,
@@ -91,6 +91,9 @@ impl Pipeline {
         let chain = Arc::new(Chain::new(config, Arc::clone(&ports.ledger)));
         let engines = Engines::load(&chain, &ports).await?;
         chain.bytes.set_aside(engines.footprint.preparing);
+        let threads = Threads::start(chain.config.limits.decoders).map_err(|error| StartError {
+            faults: vec![format!("no threads for decoding: {error}")],
+        })?;
         let intake = Intake::new(
             Arc::clone(&chain.ledger),
             chain.records.clone(),
@@ -99,7 +102,7 @@ impl Pipeline {
         let any = engines.any();
         let parts = Arc::new(Parts {
             breaker: Arc::new(Breaker::new(Arc::clone(&chain), Arc::clone(&any))),
-            threads: semaphore(chain.config.limits.decoders),
+            threads: Arc::new(threads),
             sockets: semaphore(chain.config.fetch.concurrency),
             fetcher: ports.fetcher,
             decoder: ports.decoder,
@@ -271,7 +274,7 @@ struct Parts {
     merger: Arc<dyn Merger>,
     publisher: Arc<dyn Publisher>,
     engines: Engines,
-    threads: Arc<Semaphore>,
+    threads: Arc<Threads>,
     sockets: Arc<Semaphore>,
 }
 

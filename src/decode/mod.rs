@@ -28,6 +28,7 @@ mod exif;
 mod foreign;
 mod gif;
 mod jpeg;
+mod mapped;
 mod pieces;
 mod pixels;
 mod png;
@@ -195,7 +196,7 @@ impl Decoder for FileDecoder {
         let original = pixels::upright_size(frame.width, frame.height, frame.orientation);
         let (width, height, rgb) = pixels::upright(frame, self.settings.max_side);
         Ok(Decoded {
-            image: Image::new(width, height, rgb.into(), original),
+            image: Image::new(width, height, mapped::mapped(rgb), original),
             facts: ImageFacts {
                 sha256: format!("{:x}", Sha256::digest(&body)),
                 width: original.0,

@@ -1,6 +1,8 @@
-//! decode: makes pixels of the body. Each record in a task of its own, the work on blocking
-//! threads, as many at once as there are cores. Between the header and the pixels it waits for
+//! decode: makes pixels of the body. Each record in a task of its own, the work on threads of its
+//! own, as many as are configured. Between the header and the pixels it waits for
 //! room, with nothing but the body in hand.
+
+pub(crate) mod threads;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -8,10 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use opentelemetry::KeyValue;
-use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::sync::Semaphore;
-
+use self::threads::Threads;
 use super::{Exit, pass, take_up};
 use crate::{
     delivery::{Cut, Delivery, Worked},
@@ -23,14 +22,16 @@ use crate::{
     ports::Decoder,
     stage::Stage,
 };
+use opentelemetry::KeyValue;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 /// The actor: admits and forwards.
 pub(crate) struct Decode(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) decoder: Arc<dyn Decoder>,
-    /// Blocking threads that may decode. Held for one decode only, never while waiting.
-    pub(crate) threads: Arc<Semaphore>,
+    /// Held for one header or one picture only, never while waiting.
+    pub(crate) threads: Arc<Threads>,
     /// Bytes that the models keep of each picture, beside its pixels.
     pub(crate) kept_by_models: u64,
     pub(crate) next: ActorRef<CaptionMessage>,
@@ -148,23 +149,21 @@ impl Inner {
         spent: &mut Duration,
         work: impl FnOnce(&dyn Decoder) -> Result<T, DecodeError> + Send + 'static,
     ) -> Result<Result<T, Refused>, Cut> {
-        let permit = delivery
-            .waits(Arc::clone(&self.threads).acquire_owned())
-            .await?;
+        let thread = delivery.waits(self.threads.one()).await?;
         let began = Instant::now();
         let decoder = Arc::clone(&self.decoder);
-        let work = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            catch_unwind(AssertUnwindSafe(|| work(&*decoder)))
-        });
+        let work = thread.run(move || catch_unwind(AssertUnwindSafe(|| work(&*decoder))));
         let left = delivery.left().saturating_sub(*spent);
         let done = delivery.within(left, work).await;
         *spent += began.elapsed();
         Ok(match done? {
-            Ok(Ok(Ok(done))) => Ok(done),
-            Ok(Ok(Err(error))) => Err(refused(&error)),
-            Ok(Err(panic)) => Err((Reason::CorruptImage, panicked(panic.as_ref()))),
-            Err(error) => Err((Reason::CorruptImage, error.to_string())),
+            Some(Ok(Ok(done))) => Ok(done),
+            Some(Ok(Err(error))) => Err(refused(&error)),
+            Some(Err(panic)) => Err((Reason::CorruptImage, panicked(panic.as_ref()))),
+            None => Err((
+                Reason::CorruptImage,
+                String::from("the decode thread ended"),
+            )),
         })
     }
 }
