@@ -18,6 +18,7 @@ use vila2_actors::{budget::ImageCredit, error::FetchError, image::Fetched};
 
 use super::{
     Deadline, FetchSettings, MAX_REDIRECTS, SettingsFault,
+    coding::Codings,
     failure::failure,
     guard::AddressGuard,
     headers::{opt_out, retry_after},
@@ -29,6 +30,8 @@ const ACCEPTED: &str =
     "image/jpeg,image/png,image/webp,image/gif,image/bmp,image/tiff,image/*;q=0.2,*/*;q=0.1";
 /// A body's buffer starts no larger than this, whatever `Content-Length` claims.
 const FIRST_BUFFER: u64 = 1 << 20;
+/// Bytes of an encoded body that are decoded before other tasks have a turn.
+const ENCODED_PART: usize = 4 << 10;
 
 /// The clients and what they have to respect.
 #[derive(Debug)]
@@ -209,12 +212,14 @@ impl Head {
     ) -> Result<Fetched, FetchError> {
         let claimed = self.response.content_length();
         self.check(claimed.unwrap_or(0))?;
-        if let Some(claimed) = claimed {
+        let codings = Codings::of(self.response.headers(), self.max_bytes)?;
+        // What an encoded body needs is not what is claimed.
+        if let Some(claimed) = claimed.filter(|_| codings.is_empty()) {
             credit.resize(claimed)?;
         }
         let content_type = self.response.headers().get(CONTENT_TYPE);
         let content_type = content_type.and_then(|v| v.to_str().ok().map(str::to_owned));
-        let body = self.read(claimed.unwrap_or(0), credit);
+        let body = self.read(claimed.unwrap_or(0), codings, credit);
         let body = deadline.bound(body).await?;
         credit.resize(body.len() as u64)?;
         Ok(Fetched {
@@ -227,18 +232,35 @@ impl Head {
     async fn read(
         &mut self,
         claimed: u64,
+        mut codings: Codings,
         credit: &mut ImageCredit,
     ) -> Result<BytesMut, FetchError> {
         let mut body = BytesMut::with_capacity(claimed.min(FIRST_BUFFER) as usize);
+        let mut received = 0;
         loop {
             let chunk = self.response.chunk().await;
-            let Some(chunk) = chunk.map_err(|e| failure(e, self.timeout))? else {
+            let chunk = chunk.map_err(|e| failure(e, self.timeout))?;
+            let mut take = |bytes: &[u8]| {
+                let got = body.len() as u64 + bytes.len() as u64;
+                self.check(got)?;
+                self.grow(credit, got)?;
+                body.extend_from_slice(bytes);
+                Ok(())
+            };
+            let Some(chunk) = chunk else {
+                codings.finish(&mut take)?;
                 return Ok(body);
             };
-            let got = body.len() as u64 + chunk.len() as u64;
-            self.check(got)?;
-            self.grow(credit, got)?;
-            body.extend_from_slice(&chunk);
+            received += chunk.len() as u64;
+            self.check(received)?;
+            if codings.is_empty() {
+                take(&chunk)?;
+                continue;
+            }
+            for part in chunk.chunks(ENCODED_PART) {
+                codings.push(part, &mut take)?;
+                tokio::task::yield_now().await;
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use reqwest::header::HeaderMap;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -25,6 +26,7 @@ use crate::{
 };
 
 mod bounds;
+mod codings;
 mod guarded;
 mod web;
 
