@@ -97,8 +97,14 @@ pub enum FetchError {
     UnsupportedScheme { scheme: String, accepted: String },
     #[error("address {address} of {host} is blocked; fetch.allow_addresses can allow it")]
     BlockedAddress { host: String, address: String },
+    /// A file of this machine that the request may not have, and why.
+    #[error("{0}")]
+    BlockedFile(String),
     #[error("not a URL: {0}")]
     BadUrl(String),
+    /// Both in bytes, written as it would be sent.
+    #[error("a URL of {length} bytes, more than the {limit} that can be asked for; shorten it")]
+    UrlTooLong { length: usize, limit: usize },
     #[error("no complete answer within {0:?}")]
     Timeout(Duration),
     /// `retry_after` is what the server asked for.
@@ -127,8 +133,10 @@ impl FetchError {
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::UnsupportedScheme { .. } => Disposition::Reject(Reason::UnsupportedScheme),
-            Self::BlockedAddress { .. } => Disposition::Reject(Reason::BlockedAddress),
-            Self::BadUrl(_) => Disposition::Reject(Reason::BadRequest),
+            Self::BlockedAddress { .. } | Self::BlockedFile(_) => {
+                Disposition::Reject(Reason::BlockedAddress)
+            }
+            Self::BadUrl(_) | Self::UrlTooLong { .. } => Disposition::Reject(Reason::BadRequest),
             Self::Timeout(_) => Disposition::Reject(Reason::FetchTimeout),
             Self::Status {
                 status: 408 | 425 | 429 | 500 | 502 | 503 | 504,

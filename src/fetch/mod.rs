@@ -145,6 +145,7 @@ impl HttpFetcher {
         let url = Url::parse(url).map_err(|e| FetchError::BadUrl(e.to_string()))?;
         if url.scheme() != "file" || self.files.is_empty() {
             self.check_scheme(&url)?;
+            http::check_length(&url)?;
         }
         if credit.held() > 0 {
             return self.within_credit(url, credit).await;

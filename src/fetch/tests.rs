@@ -28,6 +28,7 @@ use crate::{
 mod bounds;
 mod codings;
 mod guarded;
+mod odd;
 mod web;
 
 const CAP: u64 = 1 << 20;
