@@ -29,6 +29,7 @@ mod bounds;
 mod codings;
 mod guarded;
 mod odd;
+mod tls;
 mod web;
 
 const CAP: u64 = 1 << 20;
