@@ -126,9 +126,20 @@ pub enum FetchError {
         /// What it resolved to.
         address: String,
     },
+    /// A file of this machine that the request may not have, and why.
+    #[error("{0}")]
+    BlockedFile(String),
     /// Text that is no URL, and why.
     #[error("not a URL: {0}")]
     BadUrl(String),
+    /// Both in bytes, written as it would be sent.
+    #[error("a URL of {length} bytes, more than the {limit} that can be asked for; shorten it")]
+    UrlTooLong {
+        /// Bytes it has.
+        length: usize,
+        /// Bytes it may have.
+        limit: usize,
+    },
     /// The time that one attempt may take is up.
     #[error("no complete answer within {0:?}")]
     Timeout(Duration),
@@ -172,8 +183,10 @@ impl FetchError {
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::UnsupportedScheme { .. } => Disposition::Reject(Reason::UnsupportedScheme),
-            Self::BlockedAddress { .. } => Disposition::Reject(Reason::BlockedAddress),
-            Self::BadUrl(_) => Disposition::Reject(Reason::BadRequest),
+            Self::BlockedAddress { .. } | Self::BlockedFile(_) => {
+                Disposition::Reject(Reason::BlockedAddress)
+            }
+            Self::BadUrl(_) | Self::UrlTooLong { .. } => Disposition::Reject(Reason::BadRequest),
             Self::Timeout(_) => Disposition::Reject(Reason::FetchTimeout),
             Self::Status {
                 status: 408 | 425 | 429 | 500 | 502 | 503 | 504,

@@ -14,7 +14,7 @@ use crate::{
     ports::{Destination, Outgoing},
     record::RecordId,
     request::hex,
-    telemetry::trace_headers,
+    telemetry::{trace_headers, without_user},
 };
 
 /// The schema of the output record.
@@ -32,7 +32,7 @@ pub(crate) fn caption(delivery: &Delivery, finished: Finished, context: &Context
     let record = EnrichedCaption {
         schema: SCHEMA.to_owned(),
         id: draft.request.id,
-        url: draft.request.url,
+        url: without_user(draft.request.url),
         round: draft.request.round,
         meta: draft.request.meta,
         image: draft.facts,

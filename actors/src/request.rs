@@ -7,6 +7,7 @@ use url::Url;
 use crate::{
     error::RequestError,
     record::{CaptionOptions, Request},
+    telemetry::without_secret,
 };
 
 const KEYS: [&str; 6] = ["url", "id", "caption", "round", "options", "meta"];
@@ -74,7 +75,7 @@ fn check(url: &str) -> Result<(), RequestError> {
     match Url::parse(url) {
         Ok(_) => Ok(()),
         Err(error) => {
-            let shown: String = url.chars().take(80).collect();
+            let shown: String = without_secret(url).chars().take(80).collect();
             Err(fault(format!("not a URL: {error}: {shown:?}")))
         }
     }

@@ -20,7 +20,7 @@ use opentelemetry::{
     },
 };
 
-pub(crate) use redact::redacted;
+pub(crate) use redact::{redacted, without_secret, without_user};
 
 use crate::{config::Names, error::Reason, ports::Destination, record::Record, stage::Stage};
 

@@ -19,6 +19,11 @@ pub(super) fn failure(error: reqwest::Error, timeout: Duration) -> FetchError {
     }
     let error = error.without_url();
     let text = describe(&error);
+    if let Some(reason) = refused_certificate(&text) {
+        return FetchError::Protocol(format!(
+            "the server's certificate is refused: {reason} ({text})"
+        ));
+    }
     if is_transient(&error) {
         FetchError::Connection(text)
     } else {
@@ -39,6 +44,26 @@ fn is_transient(error: &reqwest::Error) -> bool {
         return !matches!(io.kind(), io::ErrorKind::Other | io::ErrorKind::InvalidData);
     }
     !error.is_connect() && !error.is_builder()
+}
+
+/// Why a certificate does not verify, from OpenSSL's words for it.
+fn refused_certificate(text: &str) -> Option<&'static str> {
+    const UNKNOWN: &str = "no authority that is trusted here signed it";
+    const REASONS: [(&str, &str); 11] = [
+        ("certificate has expired", "it has expired"),
+        ("certificate is not yet valid", "it is not valid yet"),
+        ("hostname mismatch", "it is for another host"),
+        ("IP address mismatch", "it is for another host"),
+        ("self-signed certificate", UNKNOWN),
+        ("self signed certificate", UNKNOWN),
+        ("unable to get local issuer certificate", UNKNOWN),
+        ("unable to get issuer certificate", UNKNOWN),
+        ("unable to verify the first certificate", UNKNOWN),
+        ("certificate revoked", "it was revoked"),
+        ("certificate verify failed", "it does not verify"),
+    ];
+    let known = REASONS.iter().find(|(words, _)| text.contains(words));
+    known.map(|(_, reason)| *reason)
 }
 
 /// The first error of a type in a chain of causes.

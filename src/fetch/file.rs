@@ -71,10 +71,10 @@ impl FileRoots {
             .map_err(|()| FetchError::BadUrl("a file URL with a host or no path".to_owned()))?;
         let path = fs::canonicalize(&named).await.map_err(unreadable)?;
         if !self.roots.iter().any(|root| path.starts_with(root)) {
-            return Err(FetchError::BlockedAddress {
-                host: named.display().to_string(),
-                address: "outside of fetch.file_roots".to_owned(),
-            });
+            return Err(FetchError::BlockedFile(format!(
+                "{} is outside of the folders that fetch.file_roots lists",
+                named.display()
+            )));
         }
         let metadata = fs::metadata(&path).await.map_err(unreadable)?;
         if !metadata.is_file() {

@@ -13,11 +13,12 @@ use reqwest::{
     header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION},
     redirect::Policy,
 };
-use url::{Host, Url};
+use url::{Host, Position, Url};
 use vila2_actors::{budget::ImageCredit, error::FetchError, image::Fetched};
 
 use super::{
     Deadline, FetchSettings, MAX_REDIRECTS, SettingsFault,
+    coding::Codings,
     failure::failure,
     guard::AddressGuard,
     headers::{opt_out, retry_after},
@@ -27,8 +28,14 @@ use super::{
 /// What is decoded here, so that a server that chooses by `Accept` sends one of them.
 const ACCEPTED: &str =
     "image/jpeg,image/png,image/webp,image/gif,image/bmp,image/tiff,image/*;q=0.2,*/*;q=0.1";
+/// Header lines of one answer; their bytes are bounded by the client's buffer (about 400 KiB).
+const MAX_HEADERS: usize = 1000;
+/// Bytes of a URL that the client can send.
+const MAX_URL: usize = u16::MAX as usize - 1;
 /// A body's buffer starts no larger than this, whatever `Content-Length` claims.
 const FIRST_BUFFER: u64 = 1 << 20;
+/// Bytes of an encoded body that are decoded before other tasks have a turn.
+const ENCODED_PART: usize = 4 << 10;
 
 /// The clients and what they have to respect.
 #[derive(Debug)]
@@ -117,7 +124,9 @@ impl HttpHops {
         let port = url.port_or_known_default().unwrap_or_default();
         self.check_literal(url, port)?;
         let client = self.by_port.get(&port).unwrap_or(&self.client);
-        let sent = client.get(url.clone()).send().await;
+        let mut asked = url.clone();
+        asked.set_fragment(None);
+        let sent = client.get(asked).send().await;
         sent.map_err(|e| failure(e, self.timeout))
     }
 
@@ -151,6 +160,11 @@ fn client(settings: &FetchSettings, resolver: GuardedResolver) -> Result<Client,
         .redirect(Policy::none()) // followed by hand: each hop is checked
         .referer(false)
         .connect_timeout(settings.timeout) // shared out among a host's addresses
+        // Header lines as browsers take them; what cannot be read is passed over.
+        .http1_max_headers(MAX_HEADERS)
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_ignore_invalid_headers_in_responses(true)
         .pool_idle_timeout(Duration::from_secs(30))
         .pool_max_idle_per_host(16)
         .build()
@@ -175,21 +189,78 @@ fn redirect(from: &Url, response: &Response) -> Result<Option<Url>, FetchError> 
     let Some(location) = response.headers().get(LOCATION) else {
         return Ok(None);
     };
-    let target = std::str::from_utf8(location.as_bytes())
-        .ok()
-        .and_then(|location| from.join(location).ok())
-        .ok_or_else(|| FetchError::Protocol("redirected to what is no URL".to_owned()))?;
+    let target = resolve(from, location.as_bytes())
+        .map_err(|error| FetchError::Protocol(format!("redirected to what is no URL: {error}")))?;
     match target.scheme() {
-        "http" | "https" => Ok(Some(target)),
-        "file" => Err(FetchError::BlockedAddress {
-            host: from.host_str().unwrap_or_default().to_owned(),
-            address: "a local file (redirect)".to_owned(),
-        }),
-        other => Err(FetchError::UnsupportedScheme {
-            scheme: other.to_owned(),
-            accepted: "http, https (redirect)".to_owned(),
-        }),
+        "http" | "https" => {}
+        "file" => {
+            let host = from.host_str().unwrap_or_default();
+            return Err(FetchError::BlockedFile(format!(
+                "{host} redirects to a local file, which is never followed; the request has to name \
+                 a picture that a web server sends"
+            )));
+        }
+        other => {
+            return Err(FetchError::UnsupportedScheme {
+                scheme: other.to_owned(),
+                accepted: "http, https (redirect)".to_owned(),
+            });
+        }
     }
+    let length = length(&target);
+    if length > MAX_URL {
+        return Err(FetchError::Protocol(format!(
+            "redirected to a URL of {length} bytes, more than the {MAX_URL} that can be asked for"
+        )));
+    }
+    Ok(Some(target))
+}
+
+/// `Location` as browsers read it: bytes beyond ASCII, in whatever character set, are sent back as
+/// they came; all else is the URL standard's. User and password go along to the same origin only.
+pub(super) fn resolve(from: &Url, location: &[u8]) -> Result<Url, url::ParseError> {
+    let mut text = String::with_capacity(location.len());
+    for &byte in location {
+        match byte {
+            0..0x80 => text.push(char::from(byte)),
+            _ => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    let mut target = from.join(&text)?;
+    if target.origin() == from.origin() && !has_user(&target) && has_user(from) {
+        // Both have a host, so both have room for a user.
+        let _ = target.set_username(from.username());
+        let _ = target.set_password(from.password());
+    }
+    Ok(target)
+}
+
+fn has_user(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
+/// Bytes of a URL as it is asked for: the fragment stays here.
+fn length(url: &Url) -> usize {
+    url[..Position::AfterQuery].len()
+}
+
+/// Whether a request can carry a URL.
+pub(super) fn check_length(url: &Url) -> Result<(), FetchError> {
+    let length = length(url);
+    if length > MAX_URL {
+        let limit = MAX_URL;
+        return Err(FetchError::UrlTooLong { length, limit });
+    }
+    Ok(())
+}
+
+/// A URL as it may be shown.
+fn without_user(mut url: Url) -> Url {
+    if has_user(&url) {
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+    }
+    url
 }
 
 /// A good answer whose body has not been read.
@@ -209,17 +280,19 @@ impl Head {
     ) -> Result<Fetched, FetchError> {
         let claimed = self.response.content_length();
         self.check(claimed.unwrap_or(0))?;
-        if let Some(claimed) = claimed {
+        let codings = Codings::of(self.response.headers(), self.max_bytes)?;
+        // What an encoded body needs is not what is claimed.
+        if let Some(claimed) = claimed.filter(|_| codings.is_empty()) {
             credit.resize(claimed)?;
         }
         let content_type = self.response.headers().get(CONTENT_TYPE);
         let content_type = content_type.and_then(|v| v.to_str().ok().map(str::to_owned));
-        let body = self.read(claimed.unwrap_or(0), credit);
+        let body = self.read(claimed.unwrap_or(0), codings, credit);
         let body = deadline.bound(body).await?;
         credit.resize(body.len() as u64)?;
         Ok(Fetched {
             body: body.freeze(),
-            final_url: self.url.into(),
+            final_url: without_user(self.url).into(),
             content_type,
         })
     }
@@ -227,18 +300,35 @@ impl Head {
     async fn read(
         &mut self,
         claimed: u64,
+        mut codings: Codings,
         credit: &mut ImageCredit,
     ) -> Result<BytesMut, FetchError> {
         let mut body = BytesMut::with_capacity(claimed.min(FIRST_BUFFER) as usize);
+        let mut received = 0;
         loop {
             let chunk = self.response.chunk().await;
-            let Some(chunk) = chunk.map_err(|e| failure(e, self.timeout))? else {
+            let chunk = chunk.map_err(|e| failure(e, self.timeout))?;
+            let mut take = |bytes: &[u8]| {
+                let got = body.len() as u64 + bytes.len() as u64;
+                self.check(got)?;
+                self.grow(credit, got)?;
+                body.extend_from_slice(bytes);
+                Ok(())
+            };
+            let Some(chunk) = chunk else {
+                codings.finish(&mut take)?;
                 return Ok(body);
             };
-            let got = body.len() as u64 + chunk.len() as u64;
-            self.check(got)?;
-            self.grow(credit, got)?;
-            body.extend_from_slice(&chunk);
+            received += chunk.len() as u64;
+            self.check(received)?;
+            if codings.is_empty() {
+                take(&chunk)?;
+                continue;
+            }
+            for part in chunk.chunks(ENCODED_PART) {
+                codings.push(part, &mut take)?;
+                tokio::task::yield_now().await;
+            }
         }
     }
 

@@ -6,14 +6,16 @@
 //! - credit for the body, found before the request is sent: a response never stays open while its
 //!   body has nowhere to go. What turns out larger than fits is let go, and asked for again once
 //!   there is room;
-//! - a byte cap, applied to `Content-Length` before and to the stream while reading;
+//! - a byte cap, applied to `Content-Length` before, to the stream while reading, and to what an
+//!   encoded body ([`coding`]) decodes to;
 //! - the address guard ([`guard`]): every address, of every hop, is checked, and the connection is
 //!   made to the very address that was checked, so a name cannot change its mind in between;
 //! - at most [`MAX_REDIRECTS`] redirects, each checked like a first URL;
-//! - no proxy from the environment, no cookies, no referer, no transparent decompression.
+//! - no proxy from the environment, no cookies, no referer; `identity` is asked for.
 //!
 //! A server that opts out by `X-Robots-Tag` is respected (see [`FetchSettings::respect_opt_out`]).
 
+mod coding;
 mod failure;
 mod file;
 pub mod guard;
@@ -143,6 +145,7 @@ impl HttpFetcher {
         let url = Url::parse(url).map_err(|e| FetchError::BadUrl(e.to_string()))?;
         if url.scheme() != "file" || self.files.is_empty() {
             self.check_scheme(&url)?;
+            http::check_length(&url)?;
         }
         if credit.held() > 0 {
             return self.within_credit(url, credit).await;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use reqwest::header::HeaderMap;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -25,8 +26,11 @@ use crate::{
 };
 
 mod bounds;
+mod codings;
 mod credit;
 mod guarded;
+mod odd;
+mod tls;
 mod web;
 
 const CAP: u64 = 1 << 20;

@@ -1,4 +1,4 @@
-//! URLs as spans may show them.
+//! URLs as spans, records and details may show them.
 
 use url::Url;
 
@@ -46,6 +46,30 @@ pub(crate) fn redacted(url: &str) -> String {
     parsed.into()
 }
 
+/// `url` without user and password, as a record may show it; one without them to the letter.
+pub(crate) fn without_user(url: String) -> String {
+    let Ok(mut parsed) = Url::parse(&url) else {
+        return without_secret(&url);
+    };
+    if parsed.username().is_empty() && parsed.password().is_none() {
+        return url;
+    }
+    // Only URLs without a host refuse, and those have no user.
+    let _ = parsed.set_username("");
+    let _ = parsed.set_password(None);
+    parsed.into()
+}
+
+/// A text that is no URL, without what may be meant as user and password: from the first `//` to
+/// the last `@`.
+pub(crate) fn without_secret(text: &str) -> String {
+    let Some(at) = text.rfind('@') else {
+        return text.to_owned();
+    };
+    let from = text[..at].find("//").map_or(0, |slashes| slashes + 2);
+    format!("{}{REDACTED}{}", &text[..from], &text[at..])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,5 +113,43 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_not_shown() {
         assert_eq!(redacted("http://user:secret@[::1"), REDACTED);
+    }
+
+    #[test]
+    fn a_record_shows_a_url_without_its_user_and_any_other_to_the_letter() {
+        for (url, shown) in [
+            (
+                "https://u:p@a.example/x.jpg?w=1#f",
+                "https://a.example/x.jpg?w=1#f",
+            ),
+            (
+                "https://u@a.example:8443/x.jpg",
+                "https://a.example:8443/x.jpg",
+            ),
+            ("https://:p@a.example/x.jpg", "https://a.example/x.jpg"),
+            ("http:\\\\u:p@a.example\\x.jpg", "http://a.example/x.jpg"),
+            (" \thttp:/u:p%40q@a.example/x.jpg", "http://a.example/x.jpg"),
+            ("ftp://u:p@a.example/x", "ftp://a.example/x"),
+            (
+                "HTTP://Example.org:80/a b@c.jpg?h=ä",
+                "HTTP://Example.org:80/a b@c.jpg?h=ä",
+            ),
+            ("https://example.org", "https://example.org"),
+        ] {
+            assert_eq!(without_user(url.to_owned()), shown);
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_no_url_does_not_show_what_may_be_a_password() {
+        for (text, shown) in [
+            ("http://user:secret@[::1", "http://REDACTED@[::1"),
+            ("https://user:se/cr@et@host/x", "https://REDACTED@host/x"),
+            ("user:secret@host//x", "REDACTED@host//x"),
+            ("//user:secret@host/x", "//REDACTED@host/x"),
+            ("no URL", "no URL"),
+        ] {
+            assert_eq!(without_secret(text), shown);
+        }
     }
 }

@@ -64,18 +64,6 @@ async fn a_body_above_the_whole_budget_is_too_large() {
 }
 
 #[tokio::test]
-async fn nothing_is_decompressed_on_the_way() {
-    let server = Raw::saying(
-        "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 3\r\n\r\n\x1f\x08x",
-    )
-    .await;
-    assert_eq!(
-        get(&loopback(), &server.url()).await.expect("raw").body,
-        "\x1f\x08x"
-    );
-}
-
-#[tokio::test]
 async fn headers_that_never_end_meet_the_deadline() {
     let server = Raw::start("127.0.0.1", 0, |mut stream, _| async move {
         stream.write_all(b"HTTP/1.1 200 OK\r\n").await?;

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use crate::{
     annotation::{BoundingBox, Status},
     config::Mode,
     error::{FetchError, ModelError},
+    request::hex,
     testkit::{Fetching, Generating, World},
 };
 
@@ -80,6 +83,29 @@ async fn headers_are_those_of_the_contract() {
     assert_eq!(header(dead, "vila2-attempts"), "1");
     assert_eq!(header(dead, "vila2-source"), "images/0/1");
     assert_eq!(header(dead, "traceparent").len(), 55);
+    chain.finish().await;
+}
+
+#[tokio::test]
+async fn a_password_in_a_url_stands_in_no_record_and_in_no_header() {
+    let mut chain = World::default().start().await;
+    let url = "http://user:s3cret@fake/0";
+    let lost = "http://user:s3cret@fake:port/1";
+    chain.push_value(url);
+    chain.push_value(lost);
+    chain.run().await;
+    let record = &chain.captions()[&0];
+    assert_eq!(record.url, "http://fake/0");
+    assert_eq!(record.id, hex(&Sha256::digest(url)), "of the URL as given");
+    for written in chain.publisher.written() {
+        for (name, value) in &written.headers {
+            assert!(!value.contains("s3cret"), "{name}: {value}");
+        }
+    }
+    let dead = &chain.dead()[&1];
+    assert_eq!(header(dead, "vila2-reason"), "bad_request");
+    // What cannot be read is handed back as it came.
+    assert_eq!(dead.value.as_deref(), Some(lost.as_bytes()));
     chain.finish().await;
 }
 
