@@ -148,6 +148,7 @@ fn work(
             shown += 1;
             if shown <= BAD_SHOWN {
                 let rows = rows(unit, first, last);
+                let [name, problem] = [name, problem].map(output::visible);
                 bar.suspend(|| output::note(&format!("{name}: {rows}: {problem}")));
             } else if shown == BAD_SHOWN + 1 {
                 bar.suspend(|| output::note("further bad rows are only counted"));
