@@ -37,6 +37,10 @@ pub(super) fn delimiter(beginning: &[u8]) -> u8 {
     other.unwrap_or(b',')
 }
 
+/// What the reader is given behind the end of the file: found inside of a field, a quote was never
+/// closed, and has swallowed every row after it.
+const END: &[u8] = b"\n\0end of the list\0\n";
+
 pub(super) struct Commas {
     reader: csv::Reader<Bounded>,
     record: csv::ByteRecord,
@@ -53,6 +57,7 @@ impl Commas {
         let input = Bounded {
             text,
             read: Rc::clone(&read),
+            end: END,
         };
         Self {
             reader: csv::ReaderBuilder::new()
@@ -76,6 +81,16 @@ impl Records for Commas {
                 return Ok(None);
             }
             self.number += 1;
+            let last = self.record.iter().next_back().unwrap_or_default();
+            if last == END.trim_ascii() {
+                return Ok(None);
+            }
+            if last.ends_with(END) {
+                let number = self.number;
+                return Err(invalid(format!(
+                    "a quote that opens in row {number} is never closed"
+                )));
+            }
             // A line of blanks is no record.
             if self
                 .record
@@ -100,6 +115,8 @@ struct Bounded {
     text: Text,
     /// Bytes since the last record.
     read: Rc<Cell<usize>>,
+    /// What is left of [`END`].
+    end: &'static [u8],
 }
 
 impl Read for Bounded {
@@ -111,9 +128,15 @@ impl Read for Bounded {
             )));
         }
         let there = self.text.fill()?;
+        let is_end = there.is_empty();
+        let there = if is_end { self.end } else { there };
         let read = there.len().min(buffer.len());
         buffer[..read].copy_from_slice(&there[..read]);
-        self.text.consume(read);
+        if is_end {
+            self.end = &self.end[read..];
+        } else {
+            self.text.consume(read);
+        }
         self.read.set(self.read.get() + read);
         Ok(read)
     }

@@ -240,6 +240,23 @@ fn csv_has_a_header_quotes_and_line_ends_inside_of_them() {
 }
 
 #[test]
+fn a_quote_that_is_never_closed_is_said_before_it_swallows_the_rows_after_it() {
+    let rows = "http://b,b\n".repeat(10);
+    let text = format!("url,caption\nhttp://a,\"open\n{rows}");
+    let problem = refused("a.csv", &text, &Columns::default());
+    assert!(
+        problem.contains("a quote that opens in row 2 is never closed"),
+        "{problem}"
+    );
+    let rows = "http://b,b\n".repeat(2 << 20);
+    let text = format!("url,caption\nhttp://a,\"open\n{rows}");
+    let problem = refused("a.csv", &text, &Columns::default());
+    assert!(problem.contains("a row is longer than 16 MiB"), "{problem}");
+    let rows = "\"http://b\",\"in \"\"quotes\"\"\"\n".repeat(2);
+    assert_eq!(values("a.csv", format!("url,caption\n{rows}")).len(), 2);
+}
+
+#[test]
 fn a_table_that_a_spreadsheet_set_apart_by_semicolons_is_read() {
     let found = values("a.csv", "url;caption\nhttp://a/x,y;a cat, asleep\n");
     assert_eq!(
