@@ -249,13 +249,16 @@ pub(super) fn look(
     Ok((Some(table), rows))
 }
 
+/// A table, its first record, and those after it.
+type Begun = (Table, Record, Box<dyn Records>);
+
 /// Reads the first record.
 fn begin(
     name: &str,
     mut text: Text,
     separator: Separator,
     columns: &Columns,
-) -> Result<Option<(Table, Record, Box<dyn Records>)>, Fault> {
+) -> Result<Option<Begun>, Fault> {
     let fault = |error: io::Error| Fault::new(name, error);
     let delimiter = match separator {
         Separator::Tab => b'\t',

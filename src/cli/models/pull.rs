@@ -74,7 +74,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
             let (at, of) = progress.at;
             bar.set_length(progress.bytes.1);
             bar.set_position(progress.bytes.0);
-            let file = output::visible(&progress.file);
+            let file = output::visible(progress.file);
             bar.set_message(format!("{at}/{of} {file}"));
         });
         let pulled = tokio::select! {
