@@ -11,6 +11,7 @@ pub mod figures;
 mod help;
 mod lines;
 pub mod traces;
+mod visible;
 
 use std::{
     io::IsTerminal,
@@ -30,6 +31,7 @@ pub use collector::{Collector, Export, Unreachable};
 pub use figures::Figures;
 pub use lines::beside;
 pub use traces::Traces;
+pub use visible::{visible, visible_json, visible_lines};
 
 /// Bounds of the latency histograms, in seconds: 1 ms to 2 min, about 2.3 × apart.
 const SECONDS: [f64; 16] = [
@@ -96,6 +98,7 @@ pub fn start_logs(lines: Lines, filter: &str) -> Result<(), TelemetryError> {
             .with_ansi(colours(&std::io::stderr()))
             .compact()
             .with_target(false)
+            .fmt_fields(visible::fields())
             .boxed(),
     };
     // The filter stands before the only layer, not on it: a filter per layer now and then loses

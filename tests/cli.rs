@@ -43,11 +43,18 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("UTF-8")
 }
 
-fn schema(name: &str) -> jsonschema::Validator {
-    let path = root().join("config/schemas").join(name);
+fn schema_text(folder: &str, name: &str) -> Value {
+    let path = root().join(folder).join(name);
     let text = std::fs::read_to_string(path).expect("a schema");
-    let schema: Value = serde_json::from_str(&text).expect("JSON");
-    jsonschema::validator_for(&schema).expect("a valid schema")
+    serde_json::from_str(&text).expect("JSON")
+}
+
+const PUBLISHED: &str = "config/schemas";
+/// Strict copies: a member that nobody announced is noticed.
+const STRICT: &str = "tests/schemas";
+
+fn schema(folder: &str, name: &str) -> jsonschema::Validator {
+    jsonschema::validator_for(&schema_text(folder, name)).expect("a valid schema")
 }
 
 /// Scenes drawn by the program itself.
@@ -188,13 +195,15 @@ fn captions_of_files_are_records_of_the_contract() {
     arguments.extend(files.iter().map(|file| file.to_str().expect("UTF-8")));
     let output = run(&arguments);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    let schema = schema("caption.schema.json");
+    let schemas = [PUBLISHED, STRICT].map(|folder| schema(folder, "caption.schema.json"));
     let lines: Vec<String> = stdout(&output).lines().map(str::to_owned).collect();
     assert_eq!(lines.len(), files.len());
     for (line, file) in lines.iter().zip(&files) {
         let record: Value = serde_json::from_str(line).expect("JSON");
-        let faults: Vec<_> = schema.iter_errors(&record).map(|e| e.to_string()).collect();
-        assert!(faults.is_empty(), "{faults:?} in {line}");
+        for schema in &schemas {
+            let faults: Vec<_> = schema.iter_errors(&record).map(|e| e.to_string()).collect();
+            assert!(faults.is_empty(), "{faults:?} in {line}");
+        }
         assert_eq!(record["status"], "complete", "{line}");
         let name = file.file_name().expect("a name").to_str().expect("UTF-8");
         let url = record["url"].as_str().expect("a URL");
@@ -302,6 +311,158 @@ fn a_broker_that_is_not_there_fails_publish_and_tail_with_1() {
             stderr(&output).contains("127.0.0.1:1"),
             "{}",
             stderr(&output)
+        );
+    }
+}
+
+/// Every object of a value, by its JSON pointer.
+fn objects(value: &Value, at: &str, all: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            all.push(at.to_owned());
+            for (name, member) in members {
+                objects(member, &format!("{at}/{name}"), all);
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                objects(item, &format!("{at}/{index}"), all);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_published_schemas_allow_what_is_added_and_the_strict_copies_do_not() {
+    let caption = serde_json::json!({
+        "schema": "vila2.caption/1", "id": "a", "url": "http://h/a", "round": 0,
+        "image": {"sha256": "0".repeat(64), "width": 1, "height": 1, "format": "png", "bytes": 1},
+        "caption": {"text": "a", "tokens": 1, "finish": "stop"},
+        "grounding": [{"id": "g0", "phrase": "a", "box": [0, 0, 1, 1], "score": null}],
+        "text": [{"id": "t0", "text": "a", "quad": [[0, 0], [1, 0], [1, 1], [0, 1]], "score": 1}],
+        "spatial": [{"id": "s0", "subject": "g0", "relation": "on", "object": "g0", "score": 1}],
+        "clauses": [{"text": "a", "verdict": "grounded", "evidence": ["g0"]}],
+        "enriched": "a", "models": {"caption": {"model": "a", "revision": "0".repeat(12)}},
+        "status": "degraded", "degraded": [{"stage": "ground", "reason": "a"}],
+        "timings_ms": {"total": 1}, "queue_ms": {"fetch": 0},
+    });
+    let dead = serde_json::json!({"key": null, "value": "a", "headers": {
+        "vila2-stage": "fetch", "vila2-reason": "fetch_failed", "vila2-detail": "a",
+        "vila2-attempts": "1", "vila2-source": "images/0/0",
+        "traceparent": format!("00-{}-{}-00", "0".repeat(32), "0".repeat(16)),
+    }});
+    // Headers are whatever a client of Kafka adds: they were never closed.
+    for (name, message, open) in [
+        ("caption.schema.json", &caption, &[][..]),
+        ("dead_letter.schema.json", &dead, &["/headers"][..]),
+    ] {
+        let (published, strict) = (schema(PUBLISHED, name), schema(STRICT, name));
+        assert!(
+            strict.is_valid(message) && published.is_valid(message),
+            "{name}"
+        );
+        let mut all = Vec::new();
+        objects(message, "", &mut all);
+        assert!(all.len() > 1);
+        for at in all {
+            let mut more = message.clone();
+            let object = more.pointer_mut(&at).and_then(Value::as_object_mut);
+            // Of stages, what is added is a figure or facts like those of the others.
+            let value = match at.as_str() {
+                "/models" => message["models"]["caption"].clone(),
+                "/timings_ms" | "/queue_ms" => 1.into(),
+                _ => "x".into(),
+            };
+            object
+                .expect("an object")
+                .insert("added_later".to_owned(), value);
+            let faults: Vec<_> = published
+                .iter_errors(&more)
+                .map(|e| e.to_string())
+                .collect();
+            assert!(faults.is_empty(), "{name} at {at:?}: {faults:?}");
+            assert_eq!(
+                strict.is_valid(&more),
+                open.contains(&at.as_str()),
+                "{name} at {at:?}"
+            );
+        }
+        // What is known stays as it was.
+        let mut wrong = message.clone();
+        let (pointer, value) = match name {
+            "caption.schema.json" => ("/clauses/0/verdict", Value::from("perhaps")),
+            _ => ("/headers/vila2-attempts", Value::from("once")),
+        };
+        *wrong.pointer_mut(pointer).expect("a member") = value;
+        assert!(
+            !published.is_valid(&wrong) && !strict.is_valid(&wrong),
+            "{name}"
+        );
+    }
+    let mut added = caption.clone();
+    added["grounding"][0]["id"] = "a0".into();
+    let name = "caption.schema.json";
+    assert!(schema(PUBLISHED, name).is_valid(&added) && !schema(STRICT, name).is_valid(&added));
+    let mut added = dead.clone();
+    added["headers"]["vila2-reason"] = "of_tomorrow".into();
+    let name = "dead_letter.schema.json";
+    assert!(schema(PUBLISHED, name).is_valid(&added) && !schema(STRICT, name).is_valid(&added));
+}
+
+/// The names under `properties`, at every depth.
+fn members(schema: &Value, at: &str, all: &mut Vec<String>) {
+    if let Value::Object(schema) = schema {
+        for (name, part) in schema {
+            let at = format!("{at}/{name}");
+            if at.ends_with("/properties") {
+                let names = part.as_object().expect("properties").keys();
+                all.extend(names.map(|name| format!("{at}/{name}")));
+            }
+            members(part, &at, all);
+        }
+    }
+}
+
+#[test]
+fn a_strict_copy_names_the_same_members_as_what_is_published() {
+    for name in ["caption.schema.json", "dead_letter.schema.json"] {
+        let [published, strict] = [PUBLISHED, STRICT].map(|folder| {
+            let mut all = Vec::new();
+            members(&schema_text(folder, name), "", &mut all);
+            all.sort();
+            all
+        });
+        assert_eq!(published, strict, "{name}");
+        assert!(published.len() > 5);
+    }
+}
+
+#[test]
+fn requests_with_null_members_and_numbers_as_ids_are_valid() {
+    let schema = schema(PUBLISHED, "request.schema.json");
+    for (request, valid) in [
+        (
+            r#"{"url": "http://h/a", "id": 7, "caption": null, "round": null, "options": null}"#,
+            true,
+        ),
+        (
+            r#"{"url": "http://h/a", "id": null, "options": {"prompt": null, "max_tokens": null}}"#,
+            true,
+        ),
+        (r#"{"url": "http://h/a", "meta": null}"#, true),
+        (r#"{"url": "http://h/a", "id": 1.5}"#, false),
+        (r#"{"url": "http://h/a", "id": true}"#, false),
+        (r#"{"url": "http://h/a", "caption": 7}"#, false),
+        (r#"{"url": "http://h/a\thttp://h/b"}"#, false),
+        (r#"{"url": "http://h/a", "capton": "x"}"#, false),
+    ] {
+        let value: Value = serde_json::from_str(request).expect("JSON");
+        assert_eq!(schema.is_valid(&value), valid, "{request}");
+        assert_eq!(
+            vila2_actors::request::parse(Some(request.as_bytes())).is_ok(),
+            valid,
+            "the service has it otherwise: {request}"
         );
     }
 }

@@ -179,3 +179,168 @@ fn a_missing_column_or_file_fails_before_anything_is_sent() {
     let bounds = read::bounds(&settings, &settings.topics.images).unwrap();
     assert!(bounds.values().all(|(_, end)| *end == 0));
 }
+
+fn list(name: &str) -> String {
+    format!("{}/tests/lists/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn lists_of_every_kind_become_the_same_records() {
+    let (_broker, settings) = broker();
+    let folder = tempfile::tempdir().unwrap();
+    let written = [
+        ("a.csv", "url,caption\r\nhttp://h/csv,\"red, round\"\r\n"),
+        ("a.tsv", "url\tcaption\nhttp://h/tsv\tred\n"),
+        (
+            "a.json",
+            "[\"http://h/json\", {\"url\": \"http://h/object\", \"caption\": null}]",
+        ),
+        (
+            "a.txt",
+            "http://h/x,y\rhttp://h/text\rhttp://h/words here\r",
+        ),
+    ]
+    .map(|(name, text)| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    });
+    let handed = [
+        "cr_only.txt",
+        "utf16.txt",
+        "url_tab_caption.tsv",
+        "list_url.parquet",
+    ]
+    .map(list);
+    let mut arguments: Vec<&str> = written.iter().chain(&handed).map(String::as_str).collect();
+    arguments.push("--json");
+    let (counts, text) = said(&publish(&settings, &arguments));
+    assert_eq!(
+        (&counts["published"], &counts["bad_rows"]),
+        (&16.into(), &1.into()),
+        "{text}"
+    );
+    assert!(
+        text.contains("a.txt: line 3: a blank is in the line"),
+        "{text}"
+    );
+    let values = values(&settings);
+    let page = "http://127.0.0.1:8917/p_plain.png";
+    for value in [
+        r#"{"url":"http://h/csv","caption":"red, round"}"#,
+        r#"{"url":"http://h/tsv","caption":"red"}"#,
+        "http://h/json",
+        r#"{"url": "http://h/object", "caption": null}"#,
+        "http://h/x,y",
+        "http://h/text",
+        &format!("{page}?cr1"),
+        &format!("{page}?cr2"),
+        &format!("{page}?u16a"),
+        &format!("{page}?u16b"),
+        &format!(r#"{{"url":"{page}","caption":"a red ball on grey"}}"#),
+        &format!("{page}?r4"),
+    ] {
+        assert_eq!(values.get(value), Some(&1), "{value} is not in {values:?}");
+    }
+}
+
+#[test]
+fn columns_of_every_logical_type_are_published_exactly() {
+    let (_broker, settings) = broker();
+    let file = list("uuid_decimal.parquet");
+    let (counts, _) = said(&publish(
+        &settings,
+        &[
+            &file,
+            "--id-column",
+            "uid",
+            "--meta-column",
+            "price",
+            "--meta-column",
+            "f16",
+            "--json",
+        ],
+    ));
+    assert_eq!(
+        (&counts["published"], &counts["bad_rows"]),
+        (&200.into(), &0.into())
+    );
+    let first = r#"{"url":"http://127.0.0.1:8917/p_plain.png?u0","id":"cd613e30-d8f1-6adf-91b7-584a2265b1f5","meta":{"price":1.25,"f16":0.90673828125}}"#;
+    assert_eq!(values(&settings).get(first), Some(&1));
+}
+
+#[test]
+fn a_file_of_which_every_row_is_bad_fails_with_the_counts_and_the_others_go_out() {
+    let (_broker, settings) = broker();
+    let folder = tempfile::tempdir().unwrap();
+    lines(folder.path(), 3);
+    let good = folder.path().join("lines.txt");
+    let (good, bad) = (good.to_str().unwrap(), list("all_bad.parquet"));
+    let state = folder.path().join("state");
+    let arguments = [good, &bad, "--json", "--resume", state.to_str().unwrap()];
+    // Nor is it done the second time.
+    for published in [3, 0] {
+        let output = publish(&settings, &arguments);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(
+            text.contains("every row was bad") && text.contains("all_bad.parquet"),
+            "{text}"
+        );
+        let counts: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(
+            (&counts["published"], &counts["bad_rows"]),
+            (&published.into(), &3.into())
+        );
+    }
+    assert_eq!(values(&settings).len(), 3);
+}
+
+#[test]
+fn a_table_from_a_pipe_and_a_file_whose_name_is_no_utf_8_are_published() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let (_broker, settings) = broker();
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("table");
+    fs::write(&table, "link\ttext\nhttp://h/1\tone\n").unwrap();
+    let odd = folder
+        .path()
+        .join(std::ffi::OsStr::from_bytes(b"caf\xe9.txt"));
+    fs::write(&odd, "http://h/2\n").unwrap();
+    let run = |stdin: Stdio, arguments: &[&std::ffi::OsStr]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_vila2"))
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .arg("publish")
+            .args(arguments)
+            .args([
+                "--json",
+                "--set",
+                &format!("kafka.brokers='{}'", settings.brokers),
+            ])
+            .stdin(stdin)
+            .output()
+            .unwrap();
+        said(&output)
+    };
+    let columns = [
+        "-",
+        "--format",
+        "tsv",
+        "--url-column",
+        "link",
+        "--caption-column",
+        "text",
+    ];
+    let (counts, _) = run(
+        fs::File::open(&table).unwrap().into(),
+        &columns.map(AsRef::as_ref),
+    );
+    assert_eq!(counts["published"], 1);
+    let (counts, _) = run(Stdio::null(), &[odd.as_os_str()]);
+    assert_eq!(counts["published"], 1);
+    let values = values(&settings);
+    for value in [r#"{"url":"http://h/1","caption":"one"}"#, "http://h/2"] {
+        assert_eq!(values.get(value), Some(&1), "{values:?}");
+    }
+}

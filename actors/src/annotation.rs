@@ -212,7 +212,7 @@ pub struct EnrichedCaption {
     pub round: u32,
     /// Passed through.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub meta: Option<serde_json::Value>,
+    pub meta: Option<crate::record::Meta>,
     /// The file and the picture.
     pub image: ImageFacts,
     /// The caption that came with the image.

@@ -4,7 +4,8 @@ use std::{fmt, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use opentelemetry::Context;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// Where a record stands in the input: `topic/partition/offset` when displayed (`vila2-source`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,7 +60,56 @@ pub struct Request {
     /// Overrides of this image's caption.
     pub options: CaptionOptions,
     /// Passed through untouched.
-    pub meta: Option<serde_json::Value>,
+    pub meta: Option<Meta>,
+}
+
+/// The JSON text of `meta`, as the producer wrote it: digits, order and repeated keys are kept,
+/// blanks between tokens are not (a record is one line).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Meta(Box<RawValue>);
+
+impl Meta {
+    /// Takes JSON text.
+    ///
+    /// # Errors
+    /// It is not JSON, is nested deeper than 127 levels, or holds what a strict reader of the
+    /// output would refuse (half a surrogate pair, a number out of range).
+    pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
+        // Whoever reads the output as a tree must be able to.
+        serde_json::from_str::<serde_json::Value>(text)?;
+        RawValue::from_string(compact(text)).map(Self)
+    }
+
+    /// The JSON text.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl PartialEq for Meta {
+    fn eq(&self, other: &Self) -> bool {
+        self.json() == other.json()
+    }
+}
+
+/// Without the blanks between tokens.
+fn compact(json: &str) -> String {
+    let (mut in_string, mut escaped) = (false, false);
+    json.chars()
+        .filter(|&c| {
+            let blank = !in_string && c.is_ascii_whitespace();
+            if escaped {
+                escaped = false;
+            } else if in_string && c == '\\' {
+                escaped = true;
+            } else if c == '"' {
+                in_string = !in_string;
+            }
+            !blank
+        })
+        .collect()
 }
 
 /// `options` of a request: they overrule the configuration for this image's caption, within its

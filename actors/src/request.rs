@@ -1,12 +1,20 @@
 //! Reads a record's value into a [`Request`] (CONTRACTS.md, topic `images`): a bare URL, or JSON.
+//!
+//! `null` is the same as absent for every member but `meta`, whose text is passed through.
 
-use serde_json::{Map, Value};
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::{
     error::RequestError,
-    record::{CaptionOptions, Request},
+    record::{CaptionOptions, Meta, Request},
     telemetry::without_secret,
 };
 
@@ -26,19 +34,20 @@ pub fn parse(value: Option<&[u8]>) -> Result<Request, RequestError> {
         .map_err(|error| fault(format!("the value is not UTF-8: {error}")))?
         .trim();
     if text.starts_with('{') {
-        let object = serde_json::from_str(text)
+        let members = serde_json::from_str(text)
             .map_err(|error| fault(format!("the value is not JSON: {error}")))?;
-        from_object(object)
+        from_members(&members)
     } else {
-        from_url(text.to_owned())
+        from_url(text)
     }
 }
 
-fn from_url(url: String) -> Result<Request, RequestError> {
-    check(&url)?;
+fn from_url(url: &str) -> Result<Request, RequestError> {
+    let url = url.trim();
+    check(url)?;
     Ok(Request {
-        id: hex(&Sha256::digest(&url)),
-        url,
+        id: hex(&Sha256::digest(url)),
+        url: url.to_owned(),
         original_caption: None,
         round: 0,
         options: CaptionOptions::default(),
@@ -46,72 +55,187 @@ fn from_url(url: String) -> Result<Request, RequestError> {
     })
 }
 
-fn from_object(mut object: Map<String, Value>) -> Result<Request, RequestError> {
-    refuse_unknown(&object, &KEYS, "")?;
-    let url = text(&mut object, "url", "url")?.ok_or_else(|| fault("`url` is missing"))?;
-    let mut request = from_url(url)?;
-    if let Some(id) = text(&mut object, "id", "id")? {
-        request.id = not_empty(id, "id")?;
+fn from_members(members: &Members<'_>) -> Result<Request, RequestError> {
+    members.check(&KEYS, "")?;
+    let url = members.text("url", "url")?;
+    let mut request = from_url(&url.ok_or_else(|| fault("`url` is missing"))?)?;
+    if let Some(id) = members.id()? {
+        request.id = id;
     }
-    request.original_caption = text(&mut object, "caption", "caption")?;
-    request.round = number(&mut object, "round", "round", 0)?.unwrap_or(0);
-    request.meta = object.remove("meta");
-    match object.remove("options") {
-        None => {}
-        Some(Value::Object(mut options)) => {
-            refuse_unknown(&options, &OPTIONS, "options.")?;
-            let prompt = text(&mut options, "prompt", "options.prompt")?;
-            request.options = CaptionOptions {
-                prompt: (prompt.map(|prompt| not_empty(prompt, "options.prompt"))).transpose()?,
-                max_tokens: number(&mut options, "max_tokens", "options.max_tokens", 1)?,
-            };
-        }
-        Some(_) => return Err(fault("`options` is not an object")),
+    request.original_caption = members.text("caption", "caption")?;
+    request.round = members.number("round", "round", 0)?.unwrap_or(0);
+    request.meta = (members.raw("meta").map(|json| Meta::parse(json.get())))
+        .transpose()
+        .map_err(|error| fault(format!("`meta` is not JSON that can be passed on: {error}")))?;
+    if let Some(options) = members.some("options") {
+        let options: Members<'_> =
+            serde_json::from_str(options.get()).map_err(|_| fault("`options` is not an object"))?;
+        options.check(&OPTIONS, "options.")?;
+        let prompt = options.text("prompt", "options.prompt")?;
+        request.options = CaptionOptions {
+            prompt: (prompt.map(|prompt| not_empty(prompt, "options.prompt"))).transpose()?,
+            max_tokens: options.number("max_tokens", "options.max_tokens", 1)?,
+        };
     }
     Ok(request)
 }
 
 fn check(url: &str) -> Result<(), RequestError> {
+    // The WHATWG's parser drops tabs and line ends in silence, and would make one URL of two.
+    let control = url.chars().enumerate().find(|(_, c)| c.is_control());
+    if let Some((at, character)) = control {
+        let name = match character {
+            '\0' => " (zero byte)",
+            '\t' => " (tab)",
+            '\n' => " (line feed)",
+            '\r' => " (carriage return)",
+            _ => "",
+        };
+        return Err(fault(format!(
+            "the URL holds the control character U+{:04X}{name} at character {}: {:?}",
+            u32::from(character),
+            at + 1,
+            shown(url)
+        )));
+    }
     match Url::parse(url) {
         Ok(_) => Ok(()),
-        Err(error) => {
-            let shown: String = without_secret(url).chars().take(80).collect();
-            Err(fault(format!("not a URL: {error}: {shown:?}")))
+        Err(error) => Err(fault(format!("not a URL: {error}: {:?}", shown(url)))),
+    }
+}
+
+/// The beginning of a URL, without a password.
+fn shown(url: &str) -> String {
+    without_secret(url).chars().take(80).collect()
+}
+
+/// The members of an object in their order, each as its own JSON text.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+
+        impl<'de> Visitor<'de> for Read {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry::<String, &RawValue>()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
         }
+
+        deserializer.deserialize_map(Read)
     }
 }
 
-fn refuse_unknown(
-    object: &Map<String, Value>,
-    known: &[&str],
-    prefix: &str,
-) -> Result<(), RequestError> {
-    let unknown: Vec<_> = (object.keys())
-        .filter(|key| !known.contains(&key.as_str()))
-        .map(|key| format!("`{prefix}{key}`"))
-        .collect();
-    if unknown.is_empty() {
-        return Ok(());
+impl<'a> Members<'a> {
+    /// Refuses keys that are unknown, or there twice, all at once.
+    fn check(&self, known: &[&str], prefix: &str) -> Result<(), RequestError> {
+        let (mut unknown, mut twice) = (Vec::new(), Vec::new());
+        for (at, (key, _)) in self.0.iter().enumerate() {
+            let name = format!("`{prefix}{key}`");
+            let list = if !known.contains(&key.as_str()) {
+                &mut unknown
+            } else if self.0[..at].iter().any(|(other, _)| other == key) {
+                &mut twice
+            } else {
+                continue;
+            };
+            if !list.contains(&name) {
+                list.push(name);
+            }
+        }
+        if !unknown.is_empty() {
+            let accepted: Vec<_> = known.iter().map(|key| format!("`{prefix}{key}`")).collect();
+            return Err(fault(format!(
+                "unknown {}: {}; accepted: {}",
+                if unknown.len() == 1 { "key" } else { "keys" },
+                unknown.join(", "),
+                accepted.join(", ")
+            )));
+        }
+        if !twice.is_empty() {
+            let twice = twice.join(", ");
+            return Err(fault(format!("{twice}: more than once in the object")));
+        }
+        Ok(())
     }
-    let accepted: Vec<_> = known.iter().map(|key| format!("`{prefix}{key}`")).collect();
-    Err(fault(format!(
-        "unknown {}: {}; accepted: {}",
-        if unknown.len() == 1 { "key" } else { "keys" },
-        unknown.join(", "),
-        accepted.join(", ")
-    )))
+
+    /// A member's JSON.
+    fn raw(&self, key: &str) -> Option<&'a RawValue> {
+        let found = self.0.iter().find(|(name, _)| name == key);
+        found.map(|(_, value)| *value)
+    }
+
+    /// A member's JSON, where it is there and not null.
+    fn some(&self, key: &str) -> Option<&'a RawValue> {
+        self.raw(key).filter(|value| value.get() != "null")
+    }
+
+    fn text(&self, key: &str, name: &str) -> Result<Option<String>, RequestError> {
+        let Some(value) = self.some(key) else {
+            return Ok(None);
+        };
+        if !value.get().starts_with('"') {
+            return Err(fault(format!("`{name}` is not a string")));
+        }
+        serde_json::from_str(value.get())
+            .map(Some)
+            .map_err(|error| fault(format!("`{name}` is not JSON: {error}")))
+    }
+
+    fn number(&self, key: &str, name: &str, minimum: u32) -> Result<Option<u32>, RequestError> {
+        let Some(value) = self.some(key) else {
+            return Ok(None);
+        };
+        let number: Option<u32> = serde_json::from_str(value.get()).ok();
+        number
+            .filter(|&number| number >= minimum)
+            .map(Some)
+            .ok_or_else(|| fault(format!("`{name}` is not a whole number from {minimum} on")))
+    }
+
+    /// The id; a number is its digits.
+    fn id(&self) -> Result<Option<String>, RequestError> {
+        let Some(value) = self.some("id") else {
+            return Ok(None);
+        };
+        let json = value.get();
+        if json.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+            let digits = whole(json).ok_or_else(|| {
+                fault(format!(
+                    "`id` is the number {json}, which is not whole; write it as a string"
+                ))
+            })?;
+            return Ok(Some(digits.to_owned()));
+        }
+        if !json.starts_with('"') {
+            return Err(fault("`id` is neither a string nor a number"));
+        }
+        (self.text("id", "id")?.map(|id| not_empty(id, "id"))).transpose()
+    }
 }
 
-fn text(
-    object: &mut Map<String, Value>,
-    key: &str,
-    name: &str,
-) -> Result<Option<String>, RequestError> {
-    match object.remove(key) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(fault(format!("`{name}` is not a string"))),
-    }
+/// The digits of a JSON number that is whole, as written; zeros behind the point are left out.
+#[must_use]
+pub fn whole(number: &str) -> Option<&str> {
+    let (digits, rest) = number.split_once('.').unwrap_or((number, "0"));
+    let all = |text: &str, wanted: fn(&u8) -> bool| {
+        !text.is_empty() && text.as_bytes().iter().all(wanted)
+    };
+    let is_whole = all(
+        digits.strip_prefix('-').unwrap_or(digits),
+        u8::is_ascii_digit,
+    );
+    (is_whole && all(rest, |&digit| digit == b'0')).then_some(digits)
 }
 
 fn not_empty(text: String, name: &str) -> Result<String, RequestError> {
@@ -121,28 +245,13 @@ fn not_empty(text: String, name: &str) -> Result<String, RequestError> {
     Ok(text)
 }
 
-fn number(
-    object: &mut Map<String, Value>,
-    key: &str,
-    name: &str,
-    minimum: u32,
-) -> Result<Option<u32>, RequestError> {
-    let Some(value) = object.remove(key) else {
-        return Ok(None);
-    };
-    (value.as_u64())
-        .and_then(|number| u32::try_from(number).ok())
-        .filter(|&number| number >= minimum)
-        .map(Some)
-        .ok_or_else(|| fault(format!("`{name}` is not a whole number from {minimum} on")))
-}
-
 fn fault(text: impl Into<String>) -> RequestError {
     RequestError(text.into())
 }
 
 /// Lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
     (bytes.iter())
@@ -191,7 +300,7 @@ mod tests {
     #[test]
     fn a_null_meta_is_passed_through() {
         let request = parse(Some(br#"{"url": "http://h/p", "meta": null}"#)).expect("a request");
-        assert_eq!(request.meta, Some(Value::Null));
+        assert_eq!(request.meta.as_ref().map(Meta::json), Some("null"));
     }
 
     #[test]
@@ -215,7 +324,22 @@ mod tests {
             (r#"{"url": 7}"#, "`url` is not a string"),
             (r#"{"url": "cat"}"#, "not a URL"),
             (r#"{"url": "http://h/p", "id": ""}"#, "`id` is empty"),
-            (r#"{"url": "http://h/p", "id": null}"#, "`id`"),
+            (r#"{"url": null}"#, "`url` is missing"),
+            (
+                r#"{"url": "http://h/p", "id": 1.5}"#,
+                "`id` is the number 1.5",
+            ),
+            (
+                r#"{"url": "http://h/p", "id": 1e5}"#,
+                "`id` is the number 1e5",
+            ),
+            (r#"{"url": "http://h/p", "id": true}"#, "`id` is neither"),
+            (
+                r#"{"url": "http://h/p", "caption": 5}"#,
+                "`caption` is not a string",
+            ),
+            (r#"{"url": "http://h/p", "meta": {"a": }}"#, "not JSON"),
+            (r#"{"url": "http://h/p", "meta": "\ud800"}"#, "`meta`"),
             (r#"{"url": "http://h/p", "round": -1}"#, "`round`"),
             (r#"{"url": "http://h/p", "round": 1.5}"#, "`round`"),
             (r#"{"url": "http://h/p", "options": []}"#, "`options`"),
@@ -233,5 +357,85 @@ mod tests {
         }
         let error = parse(Some(&[0xff, 0xfe])).expect_err("must be refused");
         assert!(error.to_string().contains("not UTF-8"));
+    }
+
+    #[test]
+    fn meta_comes_back_token_for_token_and_on_one_line() {
+        let meta = r#"{"phash":340282366920938463463374607431768211455,"f":1.0e5,"f":0.10,"z":-0,"a":"\u00e9 \" { \\","deep":[[],{}]}"#;
+        let spread = meta.replace(",\"", " ,\n\t\"").replace('{', "{\r\n ");
+        let spread = spread.replace("\" {\r\n ", "\" {");
+        for written in [meta, &spread] {
+            let value = format!(r#"{{"url": "http://h/p", "meta": {written}}}"#);
+            let request = parse(Some(value.as_bytes())).expect("a request");
+            assert_eq!(request.meta.as_ref().map(Meta::json), Some(meta));
+            assert_eq!(serde_json::to_string(&request.meta).expect("JSON"), meta);
+        }
+    }
+
+    #[test]
+    fn a_null_member_is_an_absent_one() {
+        let request = parse(Some(
+            br#"{"url": "http://h/p", "id": null, "caption": null, "round": null,
+                "options": {"prompt": null, "max_tokens": null}}"#,
+        ));
+        assert_eq!(request.ok(), parse(Some(b"http://h/p")).ok());
+        let request = parse(Some(br#"{"url": "http://h/p", "options": null}"#));
+        assert_eq!(request.ok(), parse(Some(b"http://h/p")).ok());
+    }
+
+    #[test]
+    fn a_number_as_id_is_its_digits() {
+        for (written, id) in [
+            ("7", "7"),
+            ("-12", "-12"),
+            (
+                "340282366920938463463374607431768211455",
+                "340282366920938463463374607431768211455",
+            ),
+            ("1234567.0", "1234567"),
+        ] {
+            let value = format!(r#"{{"url": "http://h/p", "id": {written}}}"#);
+            assert_eq!(parse(Some(value.as_bytes())).expect("a request").id, id);
+        }
+    }
+
+    #[test]
+    fn control_characters_in_a_url_are_named_with_their_place() {
+        for (written, name) in [
+            ("http://h/a\thttp://h/b", "U+0009 (tab) at character 11"),
+            (
+                "http://h/a\rhttp://h/b",
+                "U+000D (carriage return) at character 11",
+            ),
+            (
+                "http://h/a\nhttp://h/b",
+                "U+000A (line feed) at character 11",
+            ),
+            ("http://h/é\0", "U+0000 (zero byte) at character 11"),
+            ("\u{1b}[2Jhttp://h/a", "U+001B at character 1"),
+            ("http://h/\u{7f}a", "U+007F at character 10"),
+            ("http://h/\u{9b}a", "U+009B at character 10"),
+        ] {
+            let json = serde_json::json!({ "url": written }).to_string();
+            for value in [written, &json] {
+                let error = refused(value);
+                assert!(error.contains(name), "{value:?}: {error}");
+                assert!(!error.contains(char::is_control), "{error:?}");
+            }
+        }
+        // Around it they are no part of it.
+        let request = parse(Some(br#"{"url": " http://h/a%09b\r\n"}"#)).expect("a request");
+        assert_eq!(request.url, "http://h/a%09b");
+    }
+
+    #[test]
+    fn a_member_that_is_there_twice_is_named() {
+        let error = refused(r#"{"url": "http://h/p", "id": "a", "url": "http://h/q", "id": "b"}"#);
+        assert!(error.contains("`url`, `id`: more than once"), "{error}");
+        let error = refused(r#"{"url": "http://h/p", "options": {"prompt": "a", "prompt": "b"}}"#);
+        assert!(
+            error.contains("`options.prompt`: more than once"),
+            "{error}"
+        );
     }
 }

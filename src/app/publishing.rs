@@ -51,14 +51,19 @@ pub enum Note<'a> {
     Bad {
         /// The input.
         name: &'a str,
-        /// Whether these are lines; else rows.
-        is_text: bool,
+        /// What is counted: `line`, `row` or `element`.
+        unit: &'static str,
         /// The first.
         first: u64,
         /// The last.
         last: u64,
         /// What is wrong.
         problem: &'a str,
+    },
+    /// An input has ended, and every row of it was bad.
+    Barren {
+        /// The input.
+        name: &'a str,
     },
 }
 
@@ -151,6 +156,7 @@ impl Run<'_, '_> {
                 continue;
             };
             let mut last = from;
+            let (sent_before, bad_before) = (self.feeder.progress().sent, self.published.bad);
             for item in input.read(from)? {
                 if self.is_over() {
                     return Ok(());
@@ -187,13 +193,22 @@ impl Run<'_, '_> {
                     self.advance()?;
                 }
             }
+            let sent = self.feeder.progress().sent;
+            // Of what an earlier run saw of it nothing is known.
+            let is_barren = from == Position::default()
+                && sent == sent_before
+                && self.published.bad > bad_before;
+            if is_barren {
+                (self.tell)(Note::Barren { name: &input.name });
+            }
             self.under_way.push_back(UnderWay {
                 input: index,
                 first: last.number,
-                after: last,
+                // Nothing of it went out: the next run begins it again.
+                after: if is_barren { from } else { last },
                 rows: 0,
-                needs: self.feeder.progress().sent,
-                done: true,
+                needs: sent,
+                done: !is_barren,
             });
         }
         Ok(())
@@ -292,7 +307,7 @@ impl Run<'_, '_> {
         self.published.bad += last + 1 - first;
         (self.tell)(Note::Bad {
             name: &input.name,
-            is_text: input.is_text(),
+            unit: input.unit(),
             first,
             last,
             problem,

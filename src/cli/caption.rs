@@ -1,6 +1,9 @@
 //! `vila2 caption`: the same chain in process.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+};
 
 use bytes::Bytes;
 use clap::Args;
@@ -11,6 +14,7 @@ use vila2_actors::annotation::EnrichedCaption;
 use super::{Common, Failure, output, progress, runtime};
 use crate::{
     app::local::{Answer, Local, file_url},
+    requests::name_of,
     shutdown::Shutdown,
     telemetry::Traces,
 };
@@ -19,7 +23,7 @@ use crate::{
 pub(super) struct Arguments {
     /// Images: paths of files, or URLs
     #[arg(required = true, value_name = "PATH|URL")]
-    images: Vec<String>,
+    images: Vec<OsString>,
     /// One output record a line
     #[arg(long)]
     json: bool,
@@ -90,12 +94,16 @@ struct Image {
 }
 
 impl Image {
-    fn of(name: &str) -> Self {
+    fn of(argument: &OsStr) -> Self {
         let mut image = Self {
-            name: name.to_owned(),
+            name: name_of(argument),
             file: None,
             request: None,
             problem: None,
+        };
+        let Some(name) = argument.to_str() else {
+            image.problem = Some("the name is no UTF-8; rename the file".to_owned());
+            return image;
         };
         if name.contains("://") || name.starts_with("data:") {
             image.request = Some(request(name));
@@ -116,7 +124,11 @@ impl Image {
 
 /// As JSON, so that an argument is a URL and never a request of its own.
 fn request(url: &str) -> Bytes {
-    let url = Url::parse(url).map_or_else(|_| url.to_owned(), String::from);
+    // The parser drops tabs and line ends in silence: the service is to refuse them.
+    let parsed = Url::parse(url)
+        .ok()
+        .filter(|_| !url.contains(char::is_control));
+    let url = parsed.map_or_else(|| url.to_owned(), String::from);
     json!({ "url": url }).to_string().into()
 }
 
@@ -157,6 +169,7 @@ impl<'a> Printer<'a> {
         match answer {
             Answer::Dead { reason, detail } => {
                 self.failed += 1;
+                let [name, reason, detail] = [name, &reason, &detail].map(output::visible);
                 output::note(&format!("{name}: {reason}: {detail}"));
                 Ok(())
             }
@@ -165,7 +178,7 @@ impl<'a> Printer<'a> {
                 let record: EnrichedCaption = serde_json::from_slice(&record)
                     .map_err(|error| Failure::Failed(format!("{name}: {error}")))?;
                 if self.images.len() > 1 {
-                    output::line(&format!("{name}: {}", record.enriched))
+                    output::line(&format!("{}: {}", output::visible(name), record.enriched))
                 } else {
                     output::line(&record.enriched)
                 }

@@ -142,7 +142,8 @@ fn print(reasons: &[(&'static str, Letters)]) -> Result<(), Failure> {
         row.push(at(letters.oldest_ms));
         row.push(at(letters.newest_ms));
         let example = &letters.example;
-        row.push(format!("{}\n{}", example.detail, example.value));
+        let (detail, value) = (&example.detail, &example.value);
+        row.push([detail, value].map(|text| output::visible(text)).join("\n"));
         table.add_row(row);
     }
     output::line(&table.to_string())

@@ -6,28 +6,40 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::Failure;
+pub(super) use crate::telemetry::visible;
+use crate::telemetry::{colours, visible_json, visible_lines};
 
-/// Writes one line to stdout.
+/// Writes text to stdout, and a line end; what a terminal would obey is shown instead.
 ///
 /// # Errors
 /// [`Failure::Closed`] where nobody reads any more.
 pub(super) fn line(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{text}")
-        .and_then(|()| out.flush())
-        .map_err(closed)
+    write(visible_lines(text).as_bytes())
 }
 
-/// Writes bytes as they are, and a line end.
+/// As [`line`], with what it is about in front, bold on a terminal.
 ///
 /// # Errors
 /// As [`line`].
-pub(super) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    out.write_all(bytes)
-        .and_then(|()| out.write_all(b"\n"))
-        .and_then(|()| out.flush())
-        .map_err(closed)
+pub(super) fn headed(head: &str, text: &str) -> Result<(), Failure> {
+    let (head, text) = (visible(head), visible_lines(text));
+    if colours(&io::stdout()) {
+        write(format!("\x1b[1m{head}\x1b[0m\n{text}").as_bytes())
+    } else {
+        write(format!("{head}\n{text}").as_bytes())
+    }
+}
+
+/// Writes JSON as it is, and a line end; on a terminal, what it would obey is escaped.
+///
+/// # Errors
+/// As [`line`].
+pub(super) fn bytes(json: &[u8]) -> Result<(), Failure> {
+    if io::stdout().is_terminal() {
+        write(visible_json(&String::from_utf8_lossy(json)).as_bytes())
+    } else {
+        write(json)
+    }
 }
 
 /// Writes a value as JSON: one line, or indented on a terminal.
@@ -36,11 +48,19 @@ pub(super) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
 /// As [`line`].
 pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = if io::stdout().is_terminal() {
-        serde_json::to_string_pretty(value)
+        serde_json::to_vec_pretty(value)
     } else {
-        serde_json::to_string(value)
+        serde_json::to_vec(value)
     };
-    line(&text.map_err(|error| Failure::Failed(error.to_string()))?)
+    bytes(&text.map_err(|error| Failure::Failed(error.to_string()))?)
+}
+
+fn write(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)
+        .and_then(|()| out.write_all(b"\n"))
+        .and_then(|()| out.flush())
+        .map_err(closed)
 }
 
 /// A table with a header, to be printed with [`line`].
@@ -69,10 +89,10 @@ pub(super) fn right_aligned(table: &mut Table, first: usize) {
     }
 }
 
-/// Says something to the person, on stderr.
+/// Says something to the person, on stderr; what a terminal would obey is shown instead.
 pub(super) fn note(text: &str) {
     // A person who closed stderr does not want to hear it.
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", visible_lines(text));
 }
 
 /// A count with its thousands apart: `12,345`.

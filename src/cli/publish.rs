@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{Common, Failure, output, progress, stoppable};
@@ -24,19 +24,28 @@ const BAD_SHOWN: u64 = 20;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Text with one URL or JSON request a line, Parquet files, or folders of them; `-` is stdin
+    /// Lists of URLs or requests, or folders of Parquet files; `-` is stdin
+    ///
+    /// Text with one URL or JSON object a line; a JSON array of the same; tables: CSV, TSV,
+    /// Parquet. UTF-8 or UTF-16.
     #[arg(default_value = "-", value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Parquet: the column of the URL [default: `url`, in any case]
+    /// How all of them are written [default: by the ending .csv, .tsv, .json or .parquet, else
+    /// text]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Tables: the column of the URL [default: `url`, else `URL`, …]; without a header line
+    /// columns are numbers
     #[arg(long, value_name = "COLUMN")]
     url_column: Option<String>,
-    /// Parquet: the column of the id [default: none, the id is the URL's hash]
+    /// Tables: the column of the id [default: none, the id is the URL's hash]
     #[arg(long, value_name = "COLUMN")]
     id_column: Option<String>,
-    /// Parquet: the column of the original caption
+    /// Tables: the column of the original caption [default: of CSV and TSV `caption`, where there
+    /// is one]
     #[arg(long, value_name = "COLUMN")]
     caption_column: Option<String>,
-    /// Parquet: a column to pass through in `meta`; may be repeated
+    /// Tables: a column to pass through in `meta`; may be repeated
     #[arg(long, value_name = "COLUMN")]
     meta_column: Vec<String>,
     /// Keep in this file how far the broker has confirmed, and go on from there
@@ -48,6 +57,34 @@ pub(super) struct Arguments {
     /// The counts as JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// A URL or a JSON object a line
+    Text,
+    /// The same
+    Jsonl,
+    /// A JSON array of objects or URLs
+    Json,
+    /// A table with commas
+    Csv,
+    /// A table with tabs
+    Tsv,
+    /// Parquet
+    Parquet,
+}
+
+impl From<Format> for requests::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Text | Format::Jsonl => Self::Lines,
+            Format::Json => Self::Array,
+            Format::Csv => Self::Csv,
+            Format::Tsv => Self::Tsv,
+            Format::Parquet => Self::Parquet,
+        }
+    }
 }
 
 pub(super) fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
@@ -69,7 +106,8 @@ fn work(
         meta: arguments.meta_column.clone(),
     };
     let looking = progress::spinner("looking at the files");
-    let inputs = requests::open(&arguments.files, &columns).map_err(faults);
+    let format = arguments.format.map(requests::Format::from);
+    let inputs = requests::open_as(&arguments.files, &columns, format).map_err(faults);
     looking.finish_and_clear();
     let inputs = inputs?;
     let resume = arguments
@@ -90,7 +128,7 @@ fn work(
         None => progress::counter("publishing"),
     };
     let started = Instant::now();
-    let mut shown = 0;
+    let (mut shown, mut barren) = (0, Vec::new());
     let job = Job {
         settings,
         inputs: &inputs,
@@ -102,19 +140,21 @@ fn work(
         Note::Progress(rows) => bar.set_position(before + rows),
         Note::Bad {
             name,
-            is_text,
+            unit,
             first,
             last,
             problem,
         } => {
             shown += 1;
             if shown <= BAD_SHOWN {
-                let rows = rows(is_text, first, last);
+                let rows = rows(unit, first, last);
+                let [name, problem] = [name, problem].map(output::visible);
                 bar.suspend(|| output::note(&format!("{name}: {rows}: {problem}")));
             } else if shown == BAD_SHOWN + 1 {
                 bar.suspend(|| output::note("further bad rows are only counted"));
             }
         }
+        Note::Barren { name } => barren.push(name.to_owned()),
     });
     bar.finish_and_clear();
     let published = published.map_err(|error| failed(error, arguments.resume.as_deref()))?;
@@ -124,6 +164,11 @@ fn work(
             output::note(&format!("the same command goes on from {}", path.display()));
         }
         return Err(Failure::Interrupted);
+    }
+    if !barren.is_empty() {
+        let names = barren.join(", ");
+        let text = format!("every row was bad, and nothing was published, of {names}");
+        return Err(Failure::Failed(text));
     }
     Ok(())
 }
@@ -167,12 +212,11 @@ fn report(
     output::line(&text)
 }
 
-fn rows(is_text: bool, first: u64, last: u64) -> String {
-    let what = if is_text { "line" } else { "row" };
+fn rows(unit: &str, first: u64, last: u64) -> String {
     if first == last {
-        format!("{what} {first}")
+        format!("{unit} {first}")
     } else {
-        format!("{what}s {first} to {last}")
+        format!("{unit}s {first} to {last}")
     }
 }
 

@@ -13,7 +13,6 @@ use crate::{
     app::kafka_settings,
     demo::record_json,
     kafka::read::{Reader, Received, Start},
-    telemetry,
 };
 
 #[derive(Debug, Args)]
@@ -80,26 +79,31 @@ fn print(received: &Received, arguments: &Arguments) -> Result<(), Failure> {
     let value = received.value.as_deref().unwrap_or_default();
     match (arguments.topic, arguments.json) {
         (Which::Captions, true) => output::bytes(value),
-        (_, true) => output::line(&record_json(received).to_string()),
+        (_, true) => output::bytes(record_json(received).to_string().as_bytes()),
         (Which::Captions, false) => match serde_json::from_slice::<EnrichedCaption>(value) {
-            Ok(record) => output::line(&pretty(&record)),
-            Err(_) => output::line(&format!("(no caption) {}", String::from_utf8_lossy(value))),
+            Ok(record) => pretty(&record),
+            Err(_) => output::line(&format!("(no caption) {}", shown(value))),
         },
         (Which::Dead, false) => {
-            let header = |name| received.header(name).unwrap_or("?");
-            output::line(&format!(
-                "{}\n  {} in {}: {}\n",
-                strong(&String::from_utf8_lossy(value)),
+            let header = |name| output::visible(received.header(name).unwrap_or("?"));
+            let text = format!(
+                "  {} in {}: {}\n",
                 header("vila2-reason"),
                 header("vila2-stage"),
                 header("vila2-detail"),
-            ))
+            );
+            output::headed(&String::from_utf8_lossy(value), &text)
         }
-        (Which::Images, false) => output::line(&String::from_utf8_lossy(value)),
+        (Which::Images, false) => output::line(&shown(value)),
     }
 }
 
-fn pretty(record: &EnrichedCaption) -> String {
+/// A stranger's bytes in one line.
+fn shown(value: &[u8]) -> String {
+    output::visible(&String::from_utf8_lossy(value)).into_owned()
+}
+
+fn pretty(record: &EnrichedCaption) -> Result<(), Failure> {
     let total = record.timings_ms.get("total").copied().unwrap_or_default();
     let mut facts = format!(
         "{}×{} {} in {}",
@@ -112,20 +116,5 @@ fn pretty(record: &EnrichedCaption) -> String {
         let missing: Vec<_> = record.degraded.iter().map(|d| d.stage.as_str()).collect();
         facts.push_str(&format!(", without {}", missing.join(", ")));
     }
-    format!(
-        "{}\n  {}\n  {facts}\n",
-        strong(&record.url),
-        record.enriched
-    )
-}
-
-/// Bold on a terminal: what a record is about.
-fn strong(text: &str) -> String {
-    if telemetry::colours(&io::stdout()) {
-        // Control characters of a stranger's record have no say on a person's terminal.
-        let plain: String = text.chars().filter(|c| !c.is_control()).collect();
-        format!("\x1b[1m{plain}\x1b[0m")
-    } else {
-        text.to_owned()
-    }
+    output::headed(&record.url, &format!("  {}\n  {facts}\n", record.enriched))
 }

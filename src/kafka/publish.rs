@@ -4,6 +4,7 @@
 //! with its reason.
 
 use std::{
+    borrow::Cow,
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -17,6 +18,8 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext},
 };
 use serde::Deserialize;
+use serde_json::value::RawValue;
+use vila2_actors::request::whole;
 
 use super::{
     Error, KafkaSettings, client, codec,
@@ -230,21 +233,26 @@ impl Feeder {
     }
 }
 
-/// The key of a request: its id, else its URL, else none.
+/// The key of a request: its id (of a number its digits), else its URL, else none.
 #[must_use]
 pub fn key(request: &[u8]) -> Option<Vec<u8>> {
     #[derive(Deserialize)]
     struct Named<'a> {
         #[serde(borrow)]
-        id: Option<std::borrow::Cow<'a, str>>,
+        id: Option<&'a RawValue>,
         #[serde(borrow)]
-        url: Option<std::borrow::Cow<'a, str>>,
+        url: Option<Cow<'a, str>>,
     }
     if request.first() != Some(&b'{') {
         return Some(request.to_vec());
     }
     let named: Named<'_> = serde_json::from_slice(request).ok()?;
-    named.id.or(named.url).map(|name| name.as_bytes().to_vec())
+    let id = match named.id.map(RawValue::get) {
+        None => None,
+        Some(text) if text.starts_with('"') => Some(serde_json::from_str(text).ok()?),
+        Some(number) => Some(Cow::Borrowed(whole(number)?)),
+    };
+    id.or(named.url).map(|name| name.as_bytes().to_vec())
 }
 
 struct Deliveries {
@@ -320,6 +328,12 @@ mod tests {
             ("http://a/b.png", Some("http://a/b.png")),
             (r#"{"url": "http://a", "id": "7"}"#, Some("7")),
             (r#"{"url": "http:\/\/a"}"#, Some("http://a")),
+            (
+                r#"{"url": "http://a", "id": 18446744073709551616}"#,
+                Some("18446744073709551616"),
+            ),
+            (r#"{"url": "http://a", "id": null}"#, Some("http://a")),
+            (r#"{"url": "http://a", "id": [1]}"#, None),
             (r#"{"meta": 1}"#, None),
             ("{broken", None),
         ]);

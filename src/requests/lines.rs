@@ -1,101 +1,145 @@
 //! Lines of text: bare URLs or JSON objects, as they are.
 
-use std::{
-    fs::File,
-    io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
-    path::Path,
+use std::io;
+
+use super::{
+    Fault, Item, Position,
+    text::{MOST, Text},
 };
 
-use super::{Fault, Item, Position};
-
-/// Some editors begin a file with it; it belongs to no URL.
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
-/// How much is read at a time.
-const BUFFER: usize = 256 << 10;
-
-/// The lines that are not empty.
-pub(super) struct Lines<R> {
-    name: String,
-    input: BufReader<R>,
-    position: Position,
+/// A line without its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Line {
+    /// Empty where it was too long to be kept.
+    pub(super) text: Vec<u8>,
+    pub(super) too_long: bool,
+    /// The position behind its end.
+    pub(super) after: Position,
 }
 
-impl<R: Read> Lines<R> {
-    pub(super) fn of(name: &str, input: R) -> Self {
-        Self {
-            name: name.to_owned(),
-            input: BufReader::with_capacity(BUFFER, input),
-            position: Position::default(),
-        }
+/// Every line; they end at LF, CRLF or a CR alone.
+pub(super) struct Lines {
+    input: Text,
+    number: u64,
+}
+
+impl Lines {
+    /// Lines from where the text stands.
+    pub(super) fn new(input: Text, number: u64) -> Self {
+        Self { input, number }
     }
 
-    fn next_line(&mut self) -> io::Result<Option<Item>> {
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let read = self.input.read_until(b'\n', &mut line)?;
-            if read == 0 {
-                return Ok(None);
+    pub(super) fn next_line(&mut self) -> io::Result<Option<Line>> {
+        let mut line = Line {
+            text: Vec::new(),
+            too_long: false,
+            after: Position::default(),
+        };
+        let (mut some, mut ended) = (false, false);
+        while !ended {
+            let buffer = self.input.fill()?;
+            if buffer.is_empty() {
+                if !some {
+                    return Ok(None);
+                }
+                break;
             }
-            self.position.at += read as u64;
-            self.position.number += 1;
-            let mut text = line.trim_ascii();
-            if self.position.number == 1 {
-                text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+            some = true;
+            let end = buffer.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+            let text = &buffer[..end.unwrap_or(buffer.len())];
+            if line.text.len() + text.len() > MOST {
+                line.too_long = true;
             }
-            if !text.is_empty() {
-                return Ok(Some(Item {
-                    first: self.position.number,
-                    after: self.position,
-                    content: Ok(text.to_vec()),
-                }));
+            if line.too_long {
+                line.text.clear();
+            } else {
+                line.text.extend_from_slice(text);
             }
+            let is_cr = end.is_some_and(|at| buffer[at] == b'\r');
+            let read = text.len() + usize::from(end.is_some());
+            self.input.consume(read);
+            if is_cr && self.input.fill()?.first() == Some(&b'\n') {
+                self.input.consume(1);
+            }
+            ended = end.is_some();
         }
+        self.number += 1;
+        line.after = Position {
+            at: self.input.at,
+            number: self.number,
+        };
+        Ok(Some(line))
     }
 }
 
-impl Lines<File> {
-    pub(super) fn open(name: &str, path: &Path, from: Position) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        if from.at > 0 {
-            file.seek(SeekFrom::Start(from.at))?;
-        }
-        let mut lines = Self::of(name, file);
-        lines.position = from;
-        Ok(lines)
-    }
+/// The lines that are not empty, as requests.
+pub(super) struct Requests {
+    pub(super) name: String,
+    pub(super) lines: Lines,
 }
 
-impl<R: Read> Iterator for Lines<R> {
+impl Iterator for Requests {
     type Item = Result<Item, Fault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let line = self.next_line();
-        line.map_err(|error| Fault::new(&self.name, error))
-            .transpose()
+        loop {
+            let line = match self.lines.next_line() {
+                Ok(line) => line?,
+                Err(error) => return Some(Err(Fault::new(&self.name, error))),
+            };
+            let text = line.text.trim_ascii();
+            if text.is_empty() && !line.too_long {
+                continue;
+            }
+            return Some(Ok(Item {
+                first: line.after.number,
+                after: line.after,
+                content: if line.too_long {
+                    Err(format!("is longer than {} MiB", MOST >> 20))
+                } else {
+                    request(text)
+                },
+            }));
+        }
     }
 }
 
-/// Whether a file is no text: there is a zero byte in its beginning, as in pictures and archives.
-pub(super) fn is_binary(path: &Path) -> io::Result<bool> {
-    let mut beginning = Vec::new();
-    File::open(path)?
-        .take(8 << 10)
-        .read_to_end(&mut beginning)?;
-    Ok(beginning.contains(&0))
+/// A line as a request. What is no URL at all is for the service to refuse; what a URL ends in
+/// by mistake is refused here, where its file and line are known.
+fn request(line: &[u8]) -> Result<Vec<u8>, String> {
+    if line.starts_with(b"\"")
+        && let Ok(url) = serde_json::from_slice::<String>(line)
+    {
+        return Ok(url.into_bytes());
+    }
+    if line.starts_with(b"{") {
+        return Ok(line.to_vec());
+    }
+    match line.iter().find(|byte| matches!(byte, b' ' | b'\t')) {
+        None => Ok(line.to_vec()),
+        Some(b'\t') => Err(
+            "a tab is in the line: a line is one URL. For URLs with captions use --format tsv \
+             (or the ending .tsv), and --caption-column for the caption's column"
+                .to_owned(),
+        ),
+        Some(_) => Err(
+            "a blank is in the line: a line is one URL. Write blanks of the URL itself as %20; \
+             for URLs with captions use a table (.tsv or .csv, --caption-column) or JSON"
+                .to_owned(),
+        ),
+    }
 }
 
 /// How many lines are not empty.
-pub(super) fn count(path: &Path) -> io::Result<u64> {
-    let mut input = BufReader::with_capacity(BUFFER, File::open(path)?);
+pub(super) fn count(mut text: Text) -> io::Result<u64> {
     let (mut count, mut empty) = (0, true);
     loop {
-        let buffer = input.fill_buf()?;
+        let buffer = text.fill()?;
         if buffer.is_empty() {
             return Ok(count + u64::from(!empty));
         }
         for &byte in buffer {
-            if byte == b'\n' {
+            if matches!(byte, b'\n' | b'\r') {
                 count += u64::from(!empty);
                 empty = true;
             } else if empty && !byte.is_ascii_whitespace() {
@@ -103,6 +147,6 @@ pub(super) fn count(path: &Path) -> io::Result<u64> {
             }
         }
         let read = buffer.len();
-        input.consume(read);
+        text.consume(read);
     }
 }

@@ -1,22 +1,29 @@
-//! Requests from files, for `publish`: lines (bare URLs or JSON, passed on as they are), and
-//! Parquet, whose columns are mapped to a request.
+//! Requests from files, for `publish`: lines (bare URLs or JSON, passed on as they are), a JSON
+//! array of the same, and tables (CSV, TSV, Parquet), whose columns are mapped to a request.
 //!
 //! Everything is looked at before anything is read: a folder that is missing, a column that is not
 //! there or a codec that cannot be read is said for all files at once. A row that is no request is
 //! an [`Item`] with a fault and never ends the reading.
 
+mod array;
+mod columns;
+mod compose;
 mod files;
 mod lines;
 mod parquet;
 pub mod resume;
+mod table;
 #[cfg(test)]
 mod tests;
+mod text;
 
-use std::{fmt, io, path::PathBuf};
+use std::{fmt, fs::File, io, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
+use text::Text;
 
-pub use files::open;
+pub use columns::Columns;
+pub use files::{name_of, open, open_as};
 
 /// What is wrong with an input.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,34 +44,27 @@ impl Fault {
     }
 }
 
-/// Which columns of a Parquet file make a request. Names are those of the file, `a.b` inside of a
-/// group.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Columns {
-    /// The URL. `None`: `url` in any case (`URL`, `Url`).
-    pub url: Option<String>,
-    /// The id; numbers are written as text. Null or empty: none.
-    pub id: Option<String>,
-    /// The original caption. Null: none.
-    pub caption: Option<String>,
-    /// Columns that go into `meta`, under their names.
-    pub meta: Vec<String>,
-}
-
-impl Columns {
-    /// Whether any was named.
-    #[must_use]
-    pub fn is_named(&self) -> bool {
-        *self != Self::default()
-    }
+/// How a list is written, where its name and beginning do not say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A URL or a JSON object a line.
+    Lines,
+    /// A JSON array of objects or URLs.
+    Array,
+    /// A table with commas.
+    Csv,
+    /// A table with tabs.
+    Tsv,
+    /// Parquet.
+    Parquet,
 }
 
 /// How far a file was read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// Lines: bytes. Parquet: rows.
+    /// Text: bytes, of UTF-16 those it has as UTF-8. Parquet: rows.
     pub at: u64,
-    /// The number of the last line or row, from 1 on; 0: none yet.
+    /// The number of the last line, row (a header is one) or element, from 1 on; 0: none yet.
     pub number: u64,
 }
 
@@ -104,16 +104,30 @@ pub struct Input {
 
 #[derive(Debug)]
 enum Kind {
-    Stdin,
+    /// Stdin or a pipe, which is read once.
+    Once(Option<PathBuf>, Format, Columns),
     Lines(PathBuf),
+    Array(PathBuf),
+    /// `None`: there is no row.
+    Table(PathBuf, Option<table::Table>),
     Parquet(PathBuf, Box<parquet::Mapping>),
 }
 
 impl Input {
-    /// Whether its items are lines; else they are rows.
+    /// Whether its items are lines; else they are rows or elements.
     #[must_use]
     pub fn is_text(&self) -> bool {
-        !matches!(self.kind, Kind::Parquet(..))
+        self.unit() == "line"
+    }
+
+    /// What its items are called.
+    #[must_use]
+    pub fn unit(&self) -> &'static str {
+        match &self.kind {
+            Kind::Lines(_) | Kind::Once(_, Format::Lines, _) => "line",
+            Kind::Array(_) | Kind::Once(_, Format::Array, _) => "element",
+            Kind::Table(..) | Kind::Parquet(..) | Kind::Once(..) => "row",
+        }
     }
 
     /// Reads it from a position on.
@@ -123,10 +137,45 @@ impl Input {
     /// failed, not a row.
     pub fn read(&self, from: Position) -> Result<Items, Fault> {
         let fault = |error: io::Error| Fault::new(&self.name, error);
+        let open = |path: &PathBuf| Text::open(path, from.at).map_err(fault);
+        let lines = |text: Text, number: u64| {
+            let name = self.name.clone();
+            let lines = lines::Lines::new(text, number);
+            Box::new(lines::Requests { name, lines })
+        };
         Ok(match &self.kind {
-            Kind::Stdin => Box::new(lines::Lines::of(&self.name, io::stdin())),
-            Kind::Lines(path) => {
-                Box::new(lines::Lines::open(&self.name, path, from).map_err(fault)?)
+            Kind::Once(path, format, columns) => {
+                let mut text = match path {
+                    None => Text::of(io::stdin()),
+                    Some(path) => File::open(path).and_then(Text::of),
+                }
+                .map_err(fault)?;
+                match format {
+                    Format::Lines if text.begins_with(b'[').map_err(fault)? => {
+                        Box::new(array::Elements::new(&self.name, text, 0))
+                    }
+                    Format::Array => Box::new(array::Elements::new(&self.name, text, 0)),
+                    Format::Csv | Format::Tsv => {
+                        let separator = if *format == Format::Csv {
+                            table::Separator::Comma
+                        } else {
+                            table::Separator::Tab
+                        };
+                        match table::Rows::of(&self.name, text, separator, columns)? {
+                            None => Box::new(std::iter::empty()),
+                            Some(rows) => Box::new(rows),
+                        }
+                    }
+                    Format::Lines | Format::Parquet => lines(text, 0),
+                }
+            }
+            Kind::Lines(path) => lines(open(path)?, from.number),
+            Kind::Array(path) => {
+                Box::new(array::Elements::new(&self.name, open(path)?, from.number))
+            }
+            Kind::Table(_, None) => Box::new(std::iter::empty()),
+            Kind::Table(path, Some(table)) => {
+                Box::new(table::Rows::open(&self.name, path, table, from).map_err(fault)?)
             }
             Kind::Parquet(path, mapping) => {
                 Box::new(parquet::Rows::open(&self.name, path, mapping, from)?)

@@ -9,25 +9,30 @@ use parquet::{
         reader::{FileReader as _, SerializedFileReader},
         serialized_reader::ReadOptionsBuilder,
     },
-    schema::types::SchemaDescriptor,
+    schema::types::Type,
 };
-use serde_json::{Map, Value};
 
-use super::{Columns, Fault, Item, Position};
-use column::{Cell, Column};
+use super::{Columns, Fault, Item, Position, columns::find, compose::Parts};
+use cell::Cell;
+use column::Column;
+use scalar::Scalar;
+use shape::{Kind, Shape};
 
+mod cell;
 mod column;
+mod scalar;
+mod shape;
 
 /// Rows taken from the columns at a time.
 const BATCH: usize = 1024;
 
-/// The columns of one file by their place in it.
+/// The columns of one file.
 #[derive(Debug, Clone)]
 pub(super) struct Mapping {
-    url: usize,
-    id: Option<usize>,
-    caption: Option<usize>,
-    meta: Vec<(String, usize)>,
+    url: Shape,
+    id: Option<Shape>,
+    caption: Option<Shape>,
+    meta: Vec<(String, Shape)>,
 }
 
 /// Finds the columns; returns how many rows there are.
@@ -35,9 +40,10 @@ pub(super) fn look(name: &str, file: File, columns: &Columns) -> Result<(Mapping
     let reader = reader(name, file)?;
     let metadata = reader.metadata();
     let schema = metadata.file_metadata().schema_descr();
-    let mapping = Mapping::find(schema, columns).map_err(|problem| Fault::new(name, problem))?;
+    let mapping = Mapping::find(schema.root_schema(), columns)
+        .map_err(|problem| Fault::new(name, problem))?;
     for group in metadata.row_groups() {
-        for place in mapping.places() {
+        for place in mapping.shapes().flat_map(Shape::leaves) {
             let column = group.column(place);
             if let Compression::BROTLI(_) | Compression::LZO = column.compression() {
                 let (path, codec) = (column.column_path().string(), column.compression());
@@ -51,8 +57,46 @@ pub(super) fn look(name: &str, file: File, columns: &Columns) -> Result<(Mapping
             }
         }
     }
+    if let (Some(id), Some(shape)) = (&columns.id, &mapping.id)
+        && shape.scalar().is_some_and(Scalar::is_float)
+    {
+        whole(&reader, shape).map_err(|problem| {
+            let text = format!(
+                "column `{id}` for the id (--id-column) is a float, and {problem}; an id is text \
+                 or a whole number: write the column as such"
+            );
+            Fault::new(name, text)
+        })?;
+    }
     let rows = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0);
     Ok((mapping, rows))
+}
+
+/// Looks whether a column of floats holds nothing but whole numbers: those of a column of integers
+/// that had gaps, as pandas writes it. A part that cannot be read is said when its turn comes.
+fn whole(reader: &SerializedFileReader<File>, shape: &Shape) -> Result<(), String> {
+    let mut row = 0_u64;
+    for index in 0..reader.num_row_groups() {
+        let Ok(group) = reader.get_row_group(index) else {
+            continue;
+        };
+        let mut left = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
+        let after = row + left as u64;
+        let mut column = Column::new(&*group, shape).ok();
+        while left > 0 {
+            let rows = BATCH.min(left);
+            let Some(Ok(cells)) = column.as_mut().map(|column| column.read(rows)) else {
+                break;
+            };
+            for cell in cells {
+                row += 1;
+                (cell.name()).map_err(|problem| format!("in row {row} {problem}"))?;
+            }
+            left -= rows;
+        }
+        row = after;
+    }
+    Ok(())
 }
 
 fn reader(name: &str, file: File) -> Result<SerializedFileReader<File>, Fault> {
@@ -61,33 +105,78 @@ fn reader(name: &str, file: File) -> Result<SerializedFileReader<File>, Fault> {
         .map_err(|error| Fault::new(name, format!("no Parquet file that can be read: {error}")))
 }
 
-impl Mapping {
-    fn find(schema: &SchemaDescriptor, columns: &Columns) -> Result<Self, String> {
-        let mut problems = Vec::new();
-        let mut place = |wanted: &str, any_case: bool, what: &str| {
-            let found = (0..schema.num_columns()).find(|&at| {
-                let path = schema.column(at).path().string();
-                path == wanted || any_case && path.eq_ignore_ascii_case(wanted)
-            });
-            match found {
-                None => problems.push(format!("no column `{wanted}` for the {what}")),
-                Some(at) if schema.column(at).max_rep_level() > 0 => {
-                    problems.push(format!("column `{wanted}` for the {what} is a list"));
+/// What a column is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Url,
+    Id,
+    Caption,
+    Meta,
+}
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Url => "URL (--url-column)",
+            Self::Id => "id (--id-column)",
+            Self::Caption => "caption (--caption-column)",
+            Self::Meta => "meta (--meta-column)",
+        }
+    }
+
+    /// Why a shape cannot be it.
+    fn refuses(self, shape: &Shape) -> Option<&'static str> {
+        if shape.foreign().is_some() {
+            return Some("which cannot be read here: leave it out, or write it as a string");
+        }
+        let is_text = |scalar: Option<Scalar>| scalar.is_some_and(Scalar::is_text);
+        match self {
+            Self::Meta => None,
+            Self::Url if is_text(shape.scalar()) || is_text(shape.list_of()) => None,
+            Self::Url => Some("and a URL is a string, or a list of one"),
+            Self::Caption if is_text(shape.scalar()) => None,
+            Self::Caption => Some("and a caption is a string: --meta-column passes it on as it is"),
+            Self::Id => match shape.scalar() {
+                None | Some(Scalar::Bool | Scalar::Null | Scalar::Interval) => {
+                    Some("and an id is a string or a number")
                 }
-                Some(_) => {}
+                Some(_) => None,
+            },
+        }
+    }
+}
+
+impl Mapping {
+    fn find(root: &Type, columns: &Columns) -> Result<Self, String> {
+        let there = shape::columns(root);
+        let mut problems = Vec::new();
+        let mut place = |wanted: &str, any_case: bool, role: Role| {
+            let names = there.iter().map(|(name, _)| name.as_str());
+            let (name, shape) = match find(names, wanted, any_case, role.name()) {
+                Ok(at) => &there[at],
+                Err(problem) => {
+                    problems.push(problem);
+                    return None;
+                }
+            };
+            if let Some(why) = role.refuses(shape) {
+                let foreign = shape.foreign().map(|what| format!(" with {what}"));
+                let foreign = foreign.filter(|_| !matches!(shape.kind, Kind::Foreign(_)));
+                let role = role.name();
+                let foreign = foreign.unwrap_or_default();
+                problems.push(format!(
+                    "column `{name}` for the {role} is of the type {shape}{foreign}, {why}"
+                ));
             }
-            found
+            Some(shape.clone())
         };
-        let url = place(
-            columns.url.as_deref().unwrap_or("url"),
-            columns.url.is_none(),
-            "URL (--url-column)",
-        );
-        let id = (columns.id.as_deref()).and_then(|name| place(name, false, "id (--id-column)"));
-        let caption = (columns.caption.as_deref())
-            .and_then(|name| place(name, false, "caption (--caption-column)"));
+        let url = columns.url.as_deref().unwrap_or("url");
+        let url = place(url, columns.url.is_none(), Role::Url);
+        let id = (columns.id.as_deref()).and_then(|name| place(name, false, Role::Id));
+        let caption =
+            (columns.caption.as_deref()).and_then(|name| place(name, false, Role::Caption));
         let meta = (columns.meta.iter())
-            .filter_map(|name| Some((name.clone(), place(name, false, "meta (--meta-column)")?)))
+            .filter_map(|name| Some((name.clone(), place(name, false, Role::Meta)?)))
             .collect();
         match url {
             Some(url) if problems.is_empty() => Ok(Self {
@@ -97,11 +186,9 @@ impl Mapping {
                 meta,
             }),
             _ => {
-                let there: Vec<_> = schema
-                    .columns()
-                    .iter()
-                    .filter(|column| column.max_rep_level() == 0)
-                    .map(|column| format!("`{}`", column.path().string()))
+                let there: Vec<_> = (there.iter())
+                    .filter(|(_, shape)| !matches!(shape.kind, Kind::Struct(_)))
+                    .map(|(name, _)| format!("`{name}`"))
                     .collect();
                 let problems = problems.join("; ");
                 Err(format!("{problems}; its columns are {}", there.join(", ")))
@@ -110,11 +197,11 @@ impl Mapping {
     }
 
     /// In the order in which [`Rows`] reads them.
-    fn places(&self) -> impl Iterator<Item = usize> + '_ {
-        [Some(self.url), self.id, self.caption]
+    fn shapes(&self) -> impl Iterator<Item = &Shape> + '_ {
+        [Some(&self.url), self.id.as_ref(), self.caption.as_ref()]
             .into_iter()
             .flatten()
-            .chain(self.meta.iter().map(|(_, place)| *place))
+            .chain(self.meta.iter().map(|(_, shape)| shape))
     }
 }
 
@@ -180,8 +267,8 @@ impl Rows {
             self.groups += 1;
             self.left = u64::try_from(group.metadata().num_rows()).unwrap_or(0);
             self.columns.clear();
-            for place in self.mapping.places() {
-                self.columns.push(Column::new(&*group, place)?);
+            for shape in self.mapping.shapes() {
+                self.columns.push(Column::new(&*group, shape)?);
             }
         }
         let rows = BATCH.min(usize::try_from(self.left).unwrap_or(BATCH));
@@ -257,44 +344,25 @@ impl Iterator for Rows {
 /// The value of a request: a bare URL where nothing else is mapped, else JSON.
 fn request(mapping: &Mapping, cells: Vec<Cell>) -> Result<Vec<u8>, String> {
     let mut cells = cells.into_iter();
-    let mut next = || cells.next().unwrap_or(Ok(Value::Null));
-    let url = match text(next().map_err(|fault| format!("URL: {fault}"))?) {
-        Some(url) if !url.trim().is_empty() => url.trim().to_owned(),
-        _ => return Err("no URL".to_owned()),
+    let mut next = || cells.next().unwrap_or(Cell::Null);
+    let url = next().text().map_err(|fault| format!("URL: {fault}"))?;
+    let url = url.as_deref().map(str::trim).filter(|url| !url.is_empty());
+    let mut parts = Parts {
+        url: url.ok_or("no URL")?.to_owned(),
+        ..Parts::default()
     };
-    let mut object = Map::new();
-    if mapping.id.is_some()
-        && let Some(id) = text(next().map_err(|fault| format!("id: {fault}"))?)
-        && !id.is_empty()
-    {
-        object.insert("id".to_owned(), id.into());
+    if mapping.id.is_some() {
+        let id = next().name().map_err(|fault| format!("id: {fault}"))?;
+        parts.id = id.filter(|id| !id.is_empty());
     }
-    if mapping.caption.is_some()
-        && let Some(caption) = text(next().map_err(|fault| format!("caption: {fault}"))?)
-    {
-        object.insert("caption".to_owned(), caption.into());
+    if mapping.caption.is_some() {
+        parts.caption = next().text().map_err(|fault| format!("caption: {fault}"))?;
     }
-    if !mapping.meta.is_empty() {
-        let mut meta = Map::new();
-        for (name, _) in &mapping.meta {
-            let value = next().map_err(|fault| format!("`{name}`: {fault}"))?;
-            meta.insert(name.clone(), value);
-        }
-        object.insert("meta".to_owned(), meta.into());
+    for (name, _) in &mapping.meta {
+        let value = next()
+            .json()
+            .map_err(|fault| format!("`{name}`: {fault}"))?;
+        parts.meta.push((name, value));
     }
-    // What begins like JSON would be read as JSON.
-    if object.is_empty() && !url.starts_with('{') {
-        return Ok(url.into_bytes());
-    }
-    object.shift_insert(0, "url".to_owned(), url.into());
-    Ok(Value::from(object).to_string().into_bytes())
-}
-
-/// A cell as text; numbers are written out.
-fn text(value: Value) -> Option<String> {
-    match value {
-        Value::Null => None,
-        Value::String(text) => Some(text),
-        other => Some(other.to_string()),
-    }
+    Ok(parts.request())
 }

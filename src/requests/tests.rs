@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 
 use super::{resume::Resume, *};
 
+mod lists;
+mod typed;
+
 /// The columns that datasets of image URLs have.
 const SCHEMA: &str = "message schema {
     OPTIONAL INT64 SAMPLE_ID;
@@ -225,7 +228,7 @@ fn every_fault_is_said_at_once_with_what_there_is() {
         &["c.parquet: no Parquet file that can be read"],
         &["empty: a folder without *.parquet files"],
         &["nowhere: No such file"],
-        &["text: is text"],
+        &["text: is text", "--format"],
     ]) {
         for part in parts {
             assert!(fault.contains(part), "{part:?} is not in {fault:?}");
@@ -248,7 +251,9 @@ fn what_is_neither_text_nor_parquet_is_refused() {
     let faults = open(&[packed, lines.clone()], &Columns::default()).expect_err("a fault");
     assert_eq!(faults.len(), 1);
     assert!(
-        faults[0].problem.contains("neither text nor Parquet"),
+        faults[0]
+            .problem
+            .contains("packed with gzip, so it is neither text nor Parquet"),
         "{}",
         faults[0]
     );

@@ -74,7 +74,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
             let (at, of) = progress.at;
             bar.set_length(progress.bytes.1);
             bar.set_position(progress.bytes.0);
-            bar.set_message(format!("{at}/{of} {}", progress.file));
+            let file = output::visible(progress.file);
+            bar.set_message(format!("{at}/{of} {file}"));
         });
         let pulled = tokio::select! {
             pulled = work => pulled.map_err(failure),

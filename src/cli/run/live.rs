@@ -67,7 +67,13 @@ impl Live {
             if let Some(line) = &self.line {
                 line.set_message(match service.status().ready() {
                     Ok(()) => look.line(),
-                    Err(missing) => format!("{missing} · {}", look.line()),
+                    Err(missing) => {
+                        format!(
+                            "{} · {}",
+                            output::visible(&missing.to_string()),
+                            look.line()
+                        )
+                    }
                 });
                 line.tick();
             } else if said.elapsed() >= SAY_EVERY {

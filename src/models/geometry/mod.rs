@@ -90,11 +90,7 @@ impl BatchModel for GeometryRelater {
 fn revision() -> String {
     use sha2::{Digest, Sha256};
     let rules = format!("geometry/3 {INSIDE_SHARE} {NEAR_GAP} {PICTURE_BAND} {SIZE_BAND}");
-    Sha256::digest(rules)
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    vila2_actors::request::hex(&Sha256::digest(rules)[..6])
 }
 
 /// The relations between groundings in a picture of (width, height) original pixels; ids `s0`,

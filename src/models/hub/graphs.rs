@@ -132,7 +132,7 @@ impl Graphs {
             }
         }
         let digest = digest.finalize();
-        let revision = digest[..6].iter().map(|b| format!("{b:02x}")).collect();
+        let revision = vila2_actors::request::hex(&digest[..6]);
         Self { by_name, revision }
     }
 }

@@ -188,11 +188,7 @@ impl Files {
             hash.update(std::fs::read(file).map_err(unreadable)?);
         }
         let digest = hash.finalize();
-        Ok(digest
-            .iter()
-            .take(6)
-            .map(|byte| format!("{byte:02x}"))
-            .collect())
+        Ok(vila2_actors::request::hex(&digest[..6]))
     }
 }
 

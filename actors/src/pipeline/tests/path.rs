@@ -110,6 +110,18 @@ async fn a_password_in_a_url_stands_in_no_record_and_in_no_header() {
 }
 
 #[tokio::test]
+async fn meta_is_written_as_it_came_digit_for_digit() {
+    let meta = r#"{"phash":340282366920938463463374607431768211455,"b":1.0e5,"a":1,"a":2}"#;
+    let mut chain = World::default().start().await;
+    chain.push_value(format!(r#"{{"url": "http://fake/1", "meta": {meta}}}"#));
+    chain.run().await;
+    let value = chain.publisher.written()[0].value.clone().expect("a value");
+    let text = std::str::from_utf8(&value).expect("UTF-8");
+    assert!(text.contains(&format!(r#""meta":{meta},"#)), "{text}");
+    chain.finish().await;
+}
+
+#[tokio::test]
 async fn the_same_content_has_the_same_hash_and_another_round_another() {
     let mut chain = World::default().start().await;
     for round in [0, 0, 1] {
