@@ -16,6 +16,7 @@ use crate::{
     chain::{Abandoned, Chain},
     config::{ChainConfig, Mode},
     engine::{AnyEngine, Engine, GenerateEngine, Loading},
+    fingerprint::Identities,
     image::Image,
     intake::Intake,
     ledger::Ledger,
@@ -274,6 +275,10 @@ async fn stages(parts: &Parts, supervisor: &ActorRef<Abandoned>) -> Result<Stage
     let publish = spawn!(Publish(Arc::new(publish::Inner {
         publisher: Arc::clone(&parts.publisher),
         chain: Arc::clone(chain),
+        identities: Identities {
+            decoder: parts.decoder.identity(),
+            merger: parts.merger.identity(),
+        },
     })));
     let exit = |stage| Exit {
         stage,

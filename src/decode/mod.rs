@@ -37,6 +37,9 @@ use vila2_actors::{
 
 pub use self::sniff::{Format, sniff};
 
+/// Bumped whenever the same file gives other pixels.
+const PIXELS: &str = "pixels/1";
+
 /// How to decode; the `[decode]` section of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecodeSettings {
@@ -146,5 +149,15 @@ impl Decoder for FileDecoder {
                 bytes: body.len() as u64,
             },
         })
+    }
+
+    fn identity(&self) -> String {
+        // Every setting is named here, so that a new one is weighed: does it change pixels, or only
+        // refuse some files?
+        let DecodeSettings {
+            max_pixels: _,
+            max_side,
+        } = self.settings;
+        format!("{PIXELS} max_side={max_side}")
     }
 }

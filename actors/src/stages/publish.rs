@@ -17,6 +17,7 @@ use crate::{
     engine::panicked,
     envelope::Envelope,
     error::{PublishError, Reason},
+    fingerprint::{Fingerprint, Identities},
     ledger::Outcome,
     message::{Finished, PublishMessage, Rejected},
     outgoing,
@@ -34,6 +35,7 @@ pub(crate) struct Publish(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) publisher: Arc<dyn Publisher>,
     pub(crate) chain: Arc<Chain>,
+    pub(crate) identities: Identities,
 }
 
 /// Why a write did not happen.
@@ -80,7 +82,9 @@ impl Inner {
         let Envelope { delivery, body } = envelope;
         let id = body.draft.request.id.clone();
         let context = self.send_span(&delivery, Destination::Captions, Some(&id));
-        let outgoing = outgoing::caption(&delivery, body, &context);
+        let config = &self.chain.config;
+        let fingerprint = Fingerprint::of_draft(&body.draft, config, &self.identities);
+        let outgoing = outgoing::caption(&delivery, body, &fingerprint, &context);
         match self.write(&delivery, outgoing, &context).await {
             Ok(()) => {
                 let (source, trace_id) = (&delivery.record().id, delivery.trace.id());

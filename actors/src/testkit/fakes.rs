@@ -215,6 +215,10 @@ impl Decoder for FakeDecoder {
             },
         })
     }
+
+    fn identity(&self) -> String {
+        String::from("fake")
+    }
 }
 
 pub(super) fn facts(model: &str) -> ModelFacts {
@@ -338,6 +342,10 @@ impl Merger for FakeMerger {
             enriched: input.caption.text.clone(),
             clauses: Vec::new(),
         }
+    }
+
+    fn identity(&self) -> String {
+        String::from("fake")
     }
 }
 
