@@ -333,8 +333,10 @@ fn a_graph_that_is_no_graph_is_told_before_anything_is_read() {
         &ran,
         2,
         &[
-            &format!("models.scenes.path: {path}/onnx/embed_tokens.onnx cannot be opened: cpu: "),
-            "`vila2 models check` tries one",
+            &format!(
+                "models.scenes.path: {path}/onnx/embed_tokens.onnx: no ONNX graph; fetch it again"
+            ),
+            "`vila2 models pull` fetches one",
             "(--set models.scenes.path)",
         ],
     );

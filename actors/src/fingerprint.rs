@@ -4,9 +4,7 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use crate::{
-    config::ChainConfig, message::Draft, request::hex, stage::Stage, stages::caption,
-};
+use crate::{config::ChainConfig, message::Draft, request::hex, stage::Stage, stages::caption};
 
 /// Bumped where the way of hashing changes.
 const SCHEME: &str = "vila2.fingerprint/1";

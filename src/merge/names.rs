@@ -77,7 +77,9 @@ mod tests {
 
     #[test]
     fn ordinals_end_as_they_are_spoken() {
-        let numbers = [1, 9, 10, 11, 12, 13, 20, 21, 22, 23, 24, 101, 111, 112, 113, 121];
+        let numbers = [
+            1, 9, 10, 11, 12, 13, 20, 21, 22, 23, 24, 101, 111, 112, 113, 121,
+        ];
         let written = numbers.map(ordinal);
         assert_eq!(
             written.each_ref().map(String::as_str),
