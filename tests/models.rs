@@ -24,6 +24,19 @@ fn parsed(ran: &Ran) -> Value {
     serde_json::from_str(&ran.stdout).unwrap()
 }
 
+#[test]
+fn a_path_is_enough_for_a_new_model() {
+    let set = format!("models.mine.path={}", shipped().display());
+    let ran = run(&["models", "list", "--json", "--set", &set]);
+    let models = parsed(&ran);
+    let mine = (models.as_array().unwrap().iter()).find(|model| model["name"] == "mine");
+    let mine = mine.unwrap_or_else(|| panic!("{}", ran.stdout));
+    assert_eq!(mine["providers"], serde_json::json!(["cpu"]));
+    assert_eq!(mine["faults"], serde_json::json!([]));
+    let checked = run(&["models", "check", "mine", "--set", &set]);
+    assert_eq!(checked.code, 0, "{}", checked.stderr);
+}
+
 /// `models pull` against a hub, with `HF_HOME` in `home`.
 fn pull(hub: &Hub, home: &Path, arguments: &[&str], token: Option<&str>) -> Ran {
     let mut all = vec!["models", "pull", "--json"];
