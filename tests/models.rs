@@ -340,6 +340,11 @@ fn what_cannot_be_pulled_is_told_with_what_to_do() {
             "`a/b/c` is no repository; accepted: organisation/name",
         ),
         (&["test/scenes", "--all"], 1, "outside of the folder"),
+        (
+            &["test/scenes", "--variant", "bnb4"],
+            1,
+            "test/scenes has no graphs of the variant bnb4; it has: fp32; choose one with --variant",
+        ),
     ] {
         let ran = pull(&hub, home.path(), arguments, None);
         assert_eq!(
@@ -354,7 +359,23 @@ fn what_cannot_be_pulled_is_told_with_what_to_do() {
             ran.stderr
         );
     }
-    let ran = pull(&hub, home.path(), &["test/scenes", "--variant", "q4"], None);
+    // A variant that is there for some of the graphs only.
+    let partial = tempfile::tempdir().unwrap();
+    for (name, bytes) in hub.files() {
+        let path = partial.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    let embedding = partial.path().join("onnx/embed_tokens.onnx");
+    fs::copy(&embedding, embedding.with_file_name("embed_tokens_q4.onnx")).unwrap();
+    let some = Hub::start(partial.path(), Store::Good, &[]);
+    let ran = pull(
+        &some,
+        home.path(),
+        &["test/scenes", "--variant", "q4"],
+        None,
+    );
+    some.stop();
     assert_eq!(ran.code, 1);
     assert!(
         ran.stderr.contains("onnx/vision_encoder_q4.onnx: missing"),
