@@ -98,17 +98,16 @@ struct Field {
 
 impl Reader {
     fn model(&mut self) -> Result<(), Unreadable> {
-        let mut graph = false;
-        // Every writer puts the version first: what begins otherwise is no ONNX file.
-        match self.next(self.size) {
-            Ok(Some(Field {
-                number: field::MODEL_IR_VERSION,
-                end: None,
-            })) => {}
-            Err(Unreadable::Io(error)) => return Err(error.into()),
-            _ => return Err(Unreadable::NoGraph),
-        }
-        while let Some(Field { number, end }) = self.next(self.size)? {
+        let (mut version, mut graph) = (false, false);
+        loop {
+            let (number, end) = match self.next(self.size) {
+                Ok(Some(Field { number, end })) => (number, end),
+                Ok(None) => break,
+                // Lengths mean something only in an ONNX file, which has its version in front.
+                Err(Unreadable::Cut { .. }) if !version => return Err(Unreadable::NoGraph),
+                Err(error) => return Err(error),
+            };
+            version |= number == field::MODEL_IR_VERSION && end.is_none();
             let Some(end) = end else { continue };
             match number {
                 field::MODEL_GRAPH => {

@@ -125,11 +125,8 @@ def draw_wide(fonts):
     yield "wide-strip", page((480, 40), 20, 240, [(12, 8, "Opening hours 9 to 17", sans(20))])
     yield "wide-two-lines", page((640, 70), 0, 255, [
         (10, 6, "Line one of the notice", serif(22)), (10, 38, "and line two below it", serif(22))])
-    yield "wide-dark", page((520, 60), 235, 20, [(250, 12, "Exit", bold(30))])
-    yield "wide-empty", page((400, 40), 0, 200, [])
     yield "low", page((120, 30), 0, 255, [(6, 4, "Stop here", sans(18))])
-    yield "low-wide", page((300, 30), 30, 230, [(8, 4, "ticket office", sans(18))])
-    yield "low-thin", page((260, 24), 0, 255, [(6, 2, "mind the gap", sans(16))])
+    yield "low-thin", page((120, 24), 0, 255, [(6, 2, "mind it", sans(16))])
 
 
 def read(engine, file):
