@@ -73,7 +73,7 @@ fn faults_of_the_text_and_of_what_it_names_are_told_together() {
         "kafka.groop=x",
         "limits.records=many",
         "models.scenes.path=/nowhere/scenes",
-        "models.ppocr.variant=fp32",
+        "models.ppocr.variant=fp64",
         "runtime.onnxruntime=/nowhere/libonnxruntime.so",
         "kafka.options.linger=1",
         "fetch.allow_addresses=[1]",
@@ -333,11 +333,72 @@ fn a_graph_that_is_no_graph_is_told_before_anything_is_read() {
         &ran,
         2,
         &[
-            &format!("models.scenes.path: {path}/onnx/embed_tokens.onnx cannot be opened: cpu: "),
-            "`vila2 models check` tries one",
+            &format!(
+                "models.scenes.path: {path}/onnx/embed_tokens.onnx: no ONNX graph; fetch it again"
+            ),
+            "`vila2 models pull` fetches one",
             "(--set models.scenes.path)",
         ],
     );
+}
+
+#[test]
+fn what_stands_in_place_of_a_models_file_is_named_by_every_command_that_meets_it() {
+    const POINTER: &str = "version https://git-lfs.github.com/spec/v1\n\
+        oid sha256:4665a5ea423c2713d436b5ee50593a9640e0018c1550b5a0002f74190d6caea8\n\
+        size 541234567\n";
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/scenes");
+    let encoder = "onnx/vision_encoder.onnx";
+    let half = fs::read(shipped.join(encoder)).unwrap();
+    let size = half.len();
+    let half = half[..size / 2].to_vec();
+    let cut = format!("cut off: {} bytes of at least ", half.len());
+    let pointer = "a Git LFS pointer in place of the file of 541234567 bytes; run `git lfs pull`";
+    for (file, bytes, words) in [
+        (encoder, POINTER.as_bytes().to_vec(), pointer),
+        ("tokenizer.json", POINTER.as_bytes().to_vec(), pointer),
+        (
+            "config.json",
+            b"<!doctype html><title>Sign in</title>".to_vec(),
+            "an HTML page",
+        ),
+        (encoder, half, &*cut),
+    ] {
+        let folder = scenes_without(&[file]);
+        fs::write(folder.path().join(file), bytes).unwrap();
+        let path = folder.path().display().to_string();
+        let set = format!("models.scenes.path={path}");
+        let start = run(&["run", "--set", &set, "--set", "http.listen=off"]);
+        refused(
+            &start,
+            2,
+            &[
+                &format!("models.scenes.path: {path}"),
+                &format!("{file}: {words}"),
+                "`vila2 models pull`",
+            ],
+        );
+        for command in [
+            &["models", "inspect", &path][..],
+            &["models", "check", &path],
+            &[
+                "doctor",
+                "--json",
+                "--set",
+                &set,
+                "--set",
+                "kafka.brokers=127.0.0.1:1",
+            ],
+        ] {
+            let ran = run(command);
+            let all = format!("{}{}", ran.stdout, ran.stderr);
+            assert_eq!(ran.code, 1, "{command:?}: {all}");
+            assert!(
+                all.contains(&format!("{file}: {words}")),
+                "{command:?}: {all}"
+            );
+        }
+    }
 }
 
 #[test]

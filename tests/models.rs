@@ -24,6 +24,19 @@ fn parsed(ran: &Ran) -> Value {
     serde_json::from_str(&ran.stdout).unwrap()
 }
 
+#[test]
+fn a_path_is_enough_for_a_new_model() {
+    let set = format!("models.mine.path={}", shipped().display());
+    let ran = run(&["models", "list", "--json", "--set", &set]);
+    let models = parsed(&ran);
+    let mine = (models.as_array().unwrap().iter()).find(|model| model["name"] == "mine");
+    let mine = mine.unwrap_or_else(|| panic!("{}", ran.stdout));
+    assert_eq!(mine["providers"], serde_json::json!(["cpu"]));
+    assert_eq!(mine["faults"], serde_json::json!([]));
+    let checked = run(&["models", "check", "mine", "--set", &set]);
+    assert_eq!(checked.code, 0, "{}", checked.stderr);
+}
+
 /// `models pull` against a hub, with `HF_HOME` in `home`.
 fn pull(hub: &Hub, home: &Path, arguments: &[&str], token: Option<&str>) -> Ran {
     let mut all = vec!["models", "pull", "--json"];
@@ -327,6 +340,11 @@ fn what_cannot_be_pulled_is_told_with_what_to_do() {
             "`a/b/c` is no repository; accepted: organisation/name",
         ),
         (&["test/scenes", "--all"], 1, "outside of the folder"),
+        (
+            &["test/scenes", "--variant", "bnb4"],
+            1,
+            "test/scenes has no graphs of the variant bnb4; it has: fp32; choose one with --variant",
+        ),
     ] {
         let ran = pull(&hub, home.path(), arguments, None);
         assert_eq!(
@@ -341,7 +359,23 @@ fn what_cannot_be_pulled_is_told_with_what_to_do() {
             ran.stderr
         );
     }
-    let ran = pull(&hub, home.path(), &["test/scenes", "--variant", "q4"], None);
+    // A variant that is there for some of the graphs only.
+    let partial = tempfile::tempdir().unwrap();
+    for (name, bytes) in hub.files() {
+        let path = partial.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    let embedding = partial.path().join("onnx/embed_tokens.onnx");
+    fs::copy(&embedding, embedding.with_file_name("embed_tokens_q4.onnx")).unwrap();
+    let some = Hub::start(partial.path(), Store::Good, &[]);
+    let ran = pull(
+        &some,
+        home.path(),
+        &["test/scenes", "--variant", "q4"],
+        None,
+    );
+    some.stop();
     assert_eq!(ran.code, 1);
     assert!(
         ran.stderr.contains("onnx/vision_encoder_q4.onnx: missing"),

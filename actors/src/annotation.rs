@@ -164,7 +164,8 @@ pub struct Clause {
 pub struct ModelFacts {
     /// Its name in the configuration.
     pub model: String,
-    /// First 12 hex digits of a SHA-256 over the graph files.
+    /// First 12 hex digits of a SHA-256 over graphs, tokenizer, template, processor and generation
+    /// settings.
     pub revision: String,
     /// The prompt, where there was one.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -44,6 +44,8 @@ mod stages;
 
 pub mod engine;
 
+pub mod fingerprint;
+
 pub mod outgoing;
 
 pub mod pipeline;

@@ -5,15 +5,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bytes::Bytes;
 use opentelemetry::Context;
-use sha2::{Digest, Sha256};
 
 use crate::{
     annotation::{EnrichedCaption, Status},
     delivery::Delivery,
-    message::{Draft, Finished, Rejected},
+    fingerprint::Fingerprint,
+    message::{Finished, Rejected},
     ports::{Destination, Outgoing},
     record::RecordId,
-    request::hex,
     telemetry::{trace_headers, without_user},
 };
 
@@ -24,10 +23,14 @@ pub const SCHEMA: &str = "vila2.caption/1";
 const DETAIL: usize = 500;
 
 /// The write of a caption. `timings_ms.total` ends here.
-pub(crate) fn caption(delivery: &Delivery, finished: Finished, context: &Context) -> Outgoing {
+pub(crate) fn caption(
+    delivery: &Delivery,
+    finished: Finished,
+    fingerprint: &Fingerprint,
+    context: &Context,
+) -> Outgoing {
     let Finished { draft, merged } = finished;
     let source = delivery.record().id.clone();
-    let dedup = dedup(&draft);
     let id = draft.request.id.clone();
     let record = EnrichedCaption {
         schema: SCHEMA.to_owned(),
@@ -58,7 +61,7 @@ pub(crate) fn caption(delivery: &Delivery, finished: Finished, context: &Context
     trace(&mut headers, &source, context);
     headers.push(("vila2-id", id.clone()));
     headers.push(("vila2-source", source.to_string()));
-    headers.push(("vila2-dedup", dedup));
+    headers.push(("vila2-dedup", fingerprint.to_string()));
     Outgoing {
         destination: Destination::Captions,
         key: Some(Bytes::from(id)),
@@ -91,24 +94,6 @@ pub(crate) fn dead_letter(delivery: &Delivery, rejected: &Rejected, context: &Co
         source: record.id.clone(),
         epoch: delivery.epoch(),
     }
-}
-
-/// Hash of image bytes, models, prompts and round: equal content, equal hash.
-fn dedup(draft: &Draft) -> String {
-    let mut hash = Sha256::new();
-    let mut part = |text: &str| {
-        hash.update((text.len() as u64).to_be_bytes());
-        hash.update(text);
-    };
-    part(&draft.facts.sha256);
-    for (stage, facts) in &draft.models {
-        part(stage);
-        part(&facts.model);
-        part(&facts.revision);
-        part(facts.prompt.as_deref().unwrap_or_default());
-    }
-    part(&draft.request.round.to_string());
-    hex(&hash.finalize())
 }
 
 /// One line, never empty, of bounded length.

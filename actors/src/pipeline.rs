@@ -17,6 +17,7 @@ use crate::{
     chain::{Abandoned, Chain},
     config::{ChainConfig, Mode},
     engine::{AnyEngine, Engine, GenerateEngine, Loading},
+    fingerprint::Identities,
     image::Image,
     intake::Intake,
     ledger::Ledger,
@@ -305,6 +306,10 @@ async fn stages(parts: &Parts, supervisor: &ActorRef<Abandoned>) -> Result<Stage
         publisher: Arc::clone(&parts.publisher),
         chain: Arc::clone(chain),
         breaker: Arc::clone(&parts.breaker),
+        identities: Identities {
+            decoder: parts.decoder.identity(),
+            merger: parts.merger.identity(),
+        },
     })));
     let exit = |stage| Exit {
         stage,

@@ -43,6 +43,11 @@ pub trait Decoder: Send + Sync + 'static {
     /// # Errors
     /// [`DecodeError`], always a rejection.
     fn decode(&self, body: Bytes) -> Result<Decoded, DecodeError>;
+
+    /// Whatever changes the pixels that the same file decodes to: version and settings, in words
+    /// that are the same whenever the pixels are. Part of the record's
+    /// [`Fingerprint`](crate::fingerprint::Fingerprint).
+    fn identity(&self) -> String;
 }
 
 /// Names one running request inside one generator.
@@ -227,6 +232,11 @@ pub struct MergeInput<'a> {
 pub trait Merger: Send + Sync + 'static {
     /// Merges.
     fn merge(&self, input: MergeInput<'_>) -> Merged;
+
+    /// Whatever changes the text that is made of the same input: version and settings, in words
+    /// that are the same whenever the text is. Part of the record's
+    /// [`Fingerprint`](crate::fingerprint::Fingerprint).
+    fn identity(&self) -> String;
 }
 
 /// Which topic a write goes to.

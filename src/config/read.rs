@@ -229,13 +229,18 @@ fn decode(section: &Section<'_>) -> Decode {
 
 fn model(_name: &str, section: &Section<'_>) -> Model {
     let accepted = "a list of \"cpu\", \"cuda\", \"tensorrt\", each at most once";
-    let providers = section.texts("providers", accepted, |text| {
-        if PROVIDERS.contains(&text) {
-            Ok(())
-        } else {
-            Err(format!("{text:?} is not known"))
-        }
-    });
+    // A model is its path; where it runs is said only to have it elsewhere.
+    let providers = if section.has("providers") {
+        section.texts("providers", accepted, |text| {
+            if PROVIDERS.contains(&text) {
+                Ok(())
+            } else {
+                Err(format!("{text:?} is not known"))
+            }
+        })
+    } else {
+        vec![PROVIDERS[0].to_owned()]
+    };
     let repeated = providers
         .iter()
         .enumerate()
@@ -246,7 +251,7 @@ fn model(_name: &str, section: &Section<'_>) -> Model {
     if section.is_empty_list("providers") {
         section.fault("providers", "is empty", accepted);
     }
-    let variants = "fp16, int8, uint8, quantized, q4, q4f16, bnb4";
+    let variants = "fp32, fp16, int8, uint8, quantized, q4, q4f16, bnb4";
     let known = |text: &str| variants.split(", ").any(|variant| variant == text);
     let variant = section.has("variant").then(|| {
         section.text("variant", variants, |text| {

@@ -150,7 +150,7 @@ fn every_fault_is_reported_with_key_accepted_values_and_origin() {
         &[
             "delivery.mode=exactly_once",
             "nonsense",
-            "models.mine.path=x",
+            "models.mine.providers=cpu",
         ],
     ));
     let find = |key: &str| {
@@ -170,7 +170,7 @@ fn every_fault_is_reported_with_key_accepted_values_and_origin() {
     );
     assert!(find("delivery.mode").problem.contains("not available"));
     assert!(find("").problem.contains("nonsense"));
-    assert_eq!(find("models.mine.providers").problem, "is missing");
+    assert_eq!(find("models.mine.path").problem, "is missing");
     assert_eq!(found.len(), 9, "{found:?}");
 }
 
@@ -201,6 +201,47 @@ fn small_pictures_and_clear_backgrounds_have_their_settings() {
     let background = found.iter().find(|fault| fault.key == "decode.background");
     let accepted = &background.expect("a fault").accepted;
     assert_eq!(accepted, "\"contrast\", \"white\", \"stored\"");
+}
+
+#[test]
+fn a_path_is_enough_for_a_new_model_in_every_layer() {
+    let (_folder, path) = file("[models.of_the_file]\npath = 'src'");
+    let config = load(&sources(
+        Some(path),
+        &[("VILA2_MODELS__OF_THE_ENVIRONMENT__PATH", "src")],
+        &[
+            "models.of_a_flag.path=src",
+            "stages.caption.model=of_a_flag",
+        ],
+    ));
+    for name in ["of_the_file", "of_the_environment", "of_a_flag"] {
+        assert_eq!(config.models[name].providers, ["cpu"], "{name}");
+        assert!(config.models[name].path.ends_with("src"), "{name}");
+    }
+    assert_eq!(config.stages.caption.model, "of_a_flag");
+}
+
+#[test]
+fn every_variant_that_a_folder_may_have_is_accepted_full_precision_too() {
+    for variant in [
+        "fp32",
+        "fp16",
+        "int8",
+        "uint8",
+        "quantized",
+        "q4",
+        "q4f16",
+        "bnb4",
+    ] {
+        let config = load(&sources(
+            None,
+            &[],
+            &[&format!("models.scenes.variant={variant}")],
+        ));
+        assert_eq!(config.models["scenes"].variant.as_deref(), Some(variant));
+    }
+    let found = faults(&sources(None, &[], &["models.scenes.variant=fp64"]));
+    assert!(found[0].accepted.starts_with("fp32, fp16"), "{found:?}");
 }
 
 #[test]

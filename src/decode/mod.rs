@@ -56,6 +56,9 @@ pub use self::{
 /// The most that is read of one side chunk, unpacked.
 const SIDE_CHUNK: usize = 1 << 20;
 
+/// Bumped whenever the same file gives other pixels.
+const PIXELS: &str = "pixels/1";
+
 /// How to decode; the `[decode]` section of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DecodeSettings {
@@ -205,5 +208,18 @@ impl Decoder for FileDecoder {
                 bytes: body.len() as u64,
             },
         })
+    }
+
+    fn identity(&self) -> String {
+        // Every setting is named here, so that a new one is weighed: does it change pixels, or only
+        // refuse some files?
+        let DecodeSettings {
+            max_pixels: _,
+            min_side: _,
+            max_ratio: _,
+            max_side,
+            background,
+        } = self.settings;
+        format!("{PIXELS} max_side={max_side} background={background:?}")
     }
 }

@@ -268,6 +268,24 @@ fn large_pictures_are_scaled_to_the_longest_side_and_keep_their_frame() {
 }
 
 #[test]
+fn its_identity_changes_with_what_changes_pixels_and_with_nothing_else() {
+    let usual = DecodeSettings::default();
+    let identity = |settings| FileDecoder::new(settings).identity();
+    let (less, fewer) = (
+        DecodeSettings {
+            max_side: usual.max_side / 2,
+            ..usual
+        },
+        DecodeSettings {
+            max_pixels: usual.max_pixels / 2,
+            ..usual
+        },
+    );
+    assert_ne!(identity(less), identity(usual));
+    assert_eq!(identity(fewer), identity(usual));
+}
+
+#[test]
 fn a_gif_frame_far_outside_of_its_screen_is_refused_without_its_memory() {
     let mut body = b"GIF89a\x02\0\x02\0\x80\0\0\0\0\0\xff\xff\xff".to_vec();
     body.extend(b"\x2c\0\0\0\0\xff\xff\xff\xff\0\x02\x02\x44\x01\0\x3b"); // 65535 x 65535

@@ -112,10 +112,11 @@ fn done(
     loaded: Result<ModelFacts, ModelError>,
     took: &str,
 ) -> Finding {
-    let path = &config.models[name].path;
+    let model = &config.models[name];
+    let path = &model.path;
     match loaded {
         Ok(facts) => {
-            let overview = overview(path, None);
+            let overview = overview(path, model.variant.as_deref());
             let found = format!(
                 "{}: {}, revision {}, {}; loads in {took}",
                 path.display(),

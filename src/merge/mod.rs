@@ -20,6 +20,9 @@ use vila2_actors::{
 
 use self::names::Names;
 
+/// Bumped whenever the same findings give another text.
+const VERSION: &str = "sentences/2";
+
 /// The merge of the first version: sentences in a fixed order, nothing rewritten.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SentenceMerger;
@@ -32,6 +35,10 @@ impl Merger for SentenceMerger {
             enriched: texts.join(" "),
             clauses,
         }
+    }
+
+    fn identity(&self) -> String {
+        VERSION.to_owned()
     }
 }
 
@@ -97,7 +104,7 @@ fn found(input: &MergeInput<'_>) -> Vec<Clause> {
     for line in input.text.iter().filter(writing) {
         let place = place::words(place::quad_centre(line.quad), input.size);
         clauses.push(Clause {
-            text: format!("The text {place} reads \"{}\".", line.text),
+            text: format!("The text {place} reads {}.", writing::quoted(&line.text)),
             verdict: Verdict::Read,
             evidence: vec![line.id.clone()],
         });

@@ -53,12 +53,40 @@ fn bare(phrase: &str) -> String {
     phrase.to_owned()
 }
 
+/// `first` to `ninth` in words, then `10th`, `21st`; `11th` to `13th`, and so in every hundred.
 fn ordinal(nth: usize) -> String {
     const WORDS: [&str; 9] = [
         "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth",
     ];
-    match WORDS.get(nth.wrapping_sub(1)) {
-        Some(word) => (*word).to_owned(),
-        None => format!("{nth}th"),
+    if let Some(word) = WORDS.get(nth.wrapping_sub(1)) {
+        return (*word).to_owned();
+    }
+    let ending = match (nth % 100, nth % 10) {
+        (11..=13, _) => "th",
+        (_, 1) => "st",
+        (_, 2) => "nd",
+        (_, 3) => "rd",
+        _ => "th",
+    };
+    format!("{nth}{ending}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ordinal;
+
+    #[test]
+    fn ordinals_end_as_they_are_spoken() {
+        let numbers = [
+            1, 9, 10, 11, 12, 13, 20, 21, 22, 23, 24, 101, 111, 112, 113, 121,
+        ];
+        let written = numbers.map(ordinal);
+        assert_eq!(
+            written.each_ref().map(String::as_str),
+            [
+                "first", "ninth", "10th", "11th", "12th", "13th", "20th", "21st", "22nd", "23rd",
+                "24th", "101st", "111th", "112th", "113th", "121st"
+            ]
+        );
     }
 }

@@ -144,6 +144,38 @@ fn a_thing_that_looks_like_a_letter_is_not_said_to_be_text() {
 }
 
 #[test]
+fn what_was_read_with_doubt_is_not_stated() {
+    let scored = |text: &str, score| TextLine {
+        score,
+        ..line(text)
+    };
+    // What a reader made of a banner it could not see.
+    assert!(!writing::is_writing(&scored("         o ", 0.5057), &[]));
+    assert!(!writing::is_writing(&scored("oW", 0.695), &[]));
+    assert!(writing::is_writing(&scored("open", 0.75), &[]));
+    // One letter is one guess, and has to be a sure one: a parking sign is, a stray edge is not.
+    assert!(!writing::is_writing(&scored("l", 0.75), &[]));
+    assert!(writing::is_writing(&scored("P", 0.97), &[]));
+    for nothing in ["", "  ", "...", "— –", "★ ·"] {
+        assert!(
+            !writing::is_writing(&scored(nothing, 0.99), &[]),
+            "{nothing:?}"
+        );
+    }
+}
+
+#[test]
+fn text_is_quoted_on_one_line_in_marks_that_do_not_stand_in_it() {
+    assert_eq!(writing::quoted(" Saturday "), "\"Saturday\"");
+    assert_eq!(writing::quoted("OPEN\n  daily\u{7}"), "\"OPEN daily\"");
+    assert_eq!(
+        writing::quoted("say \"hi\", 6\" pipe"),
+        "“say \"hi\", 6\" pipe”"
+    );
+    assert_eq!(writing::quoted("it's"), "\"it's\"");
+}
+
+#[test]
 fn sentences_do_not_end_inside_numbers_or_after_initials() {
     let split: Vec<String> =
         sentences::split("A 3.5 m wall by J. Smith. \"Stop!\" it says. The end").collect();

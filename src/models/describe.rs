@@ -13,7 +13,7 @@ use crate::models::ModelSettings;
 pub struct Overview {
     /// `config.json: model_type`, or `pp-ocr`; `unknown` where neither can be told.
     pub kind: String,
-    /// First 12 hex digits of a SHA-256 over its graph files; `None` where some are missing.
+    /// See [`HubFolder::revision`](super::HubFolder::revision); `None` where there are faults.
     pub revision: Option<String>,
     /// Bytes of all its files.
     pub bytes: u64,
@@ -24,7 +24,7 @@ pub struct Overview {
 /// What stands for PP-OCR, which has no `config.json`.
 pub const PP_OCR: &str = "pp-ocr";
 
-/// Reads a folder, every graph file included, and opens no session.
+/// Reads a folder, and opens no session. Files are read for the revision once a process.
 #[must_use]
 pub fn overview(path: &Path, variant: Option<&str>) -> Overview {
     let mut overview = Overview {

@@ -1,9 +1,19 @@
 //! A model folder as the Hugging Face hub publishes it for transformers.js / onnx-community.
 //!
-//! Reading a folder opens no session: it is cheap, and tells every fault of the folder at once.
+//! Reading a folder opens no session, and tells every fault of the folder at once.
+//!
+//! ```text
+//! graphs   which graph files, in which variant
+//! onnx     what a graph file says of itself, without its weights
+//! content  whether a file is what its name says, and whole
+//! digest   the revision, each file read once a process
+//! ```
 
+pub(super) mod content;
+pub(super) mod digest;
 mod faults;
 mod graphs;
+pub(super) mod onnx;
 
 use std::{
     fs,
@@ -13,6 +23,7 @@ use std::{
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
+use digest::Revision;
 pub use faults::{Fault, FolderError};
 pub use graphs::{Graph, Graphs, VARIANTS};
 
@@ -39,7 +50,20 @@ pub struct HubFolder {
     pub chat_template: String,
     /// The graph files asked for.
     pub graphs: Graphs,
+    /// First 12 hex digits of a SHA-256 over everything above: graphs with their external data,
+    /// tokenizer, chat template, and the configuration of model, generation and processor.
+    pub revision: String,
 }
+
+/// The files besides graphs and template on which answers depend, where they are there.
+const SETTINGS: [&str; 6] = [
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+];
 
 /// Reads `config.json: model_type` alone: what kind of folder this is.
 ///
@@ -81,6 +105,8 @@ impl HubFolder {
             return Err(FolderError::new(path, faults));
         }
         let found = "bug: a missing part without a fault";
+        let chat_template = chat_template.expect(found);
+        let revision = revision(path, &chat_template, &graphs)?;
         Ok(Self {
             path: path.to_path_buf(),
             model_type: model_type.expect(found),
@@ -90,9 +116,31 @@ impl HubFolder {
             processor: processor.expect(found),
             tokenizer_config: tokenizer_config.expect(found),
             tokenizer: tokenizer.expect(found),
-            chat_template: chat_template.expect(found),
+            chat_template,
             graphs,
+            revision,
         })
+    }
+}
+
+fn revision(path: &Path, chat_template: &str, graphs: &Graphs) -> Result<String, FolderError> {
+    let mut revision = Revision::default();
+    let mut faults = Vec::new();
+    for name in SETTINGS {
+        let file = path.join(name);
+        if !file.is_file() {
+            continue;
+        }
+        if let Err(error) = revision.add_file(name, &file) {
+            faults.push(Fault::new(name, format!("cannot be read: {error}")));
+        }
+    }
+    revision.add_text("chat_template", chat_template);
+    graphs.add_to(&mut revision, &mut faults);
+    if faults.is_empty() {
+        Ok(revision.finish())
+    } else {
+        Err(FolderError::new(path, faults))
     }
 }
 
@@ -123,11 +171,8 @@ fn read_json(
         faults.push(Fault::new(name, "missing"));
         return None;
     }
-    let parsed = fs::read(&path)
-        .map_err(|e| format!("cannot be read: {e}"))
-        .and_then(|bytes| {
-            serde_json::from_slice::<Value>(&bytes).map_err(|e| format!("not JSON: {e}"))
-        })
+    let parsed = read_whole(&path)
+        .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).map_err(|e| not_json(&e)))
         .and_then(|value| match value {
             Value::Object(_) => Ok(value),
             _ => Err("not a JSON object".to_owned()),
@@ -135,6 +180,23 @@ fn read_json(
     parsed
         .map_err(|what| faults.push(Fault::new(name, what)))
         .ok()
+}
+
+/// The bytes of a file, unless something else stands in its place.
+fn read_whole(path: &Path) -> Result<Vec<u8>, String> {
+    let bytes = fs::read(path).map_err(|e| format!("cannot be read: {e}"))?;
+    match content::foreign(&bytes, bytes.len() as u64) {
+        Some(what) => Err(what),
+        None => Ok(bytes),
+    }
+}
+
+fn not_json(error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        format!("cut off: not JSON: {error}; {}", content::AGAIN)
+    } else {
+        format!("not JSON: {error}")
+    }
 }
 
 fn string(
@@ -157,11 +219,15 @@ fn read_tokenizer(folder: &Path, faults: &mut Vec<Fault>) -> Option<Tokenizer> {
         faults.push(Fault::new(name, "missing"));
         return None;
     }
-    Tokenizer::from_file(&path)
-        .map_err(|e| {
-            let what = format!("not a tokenizer this can read: {e}");
-            faults.push(Fault::new(name, what));
+    let read = read_whole(&path).and_then(|bytes| {
+        Tokenizer::from_bytes(&bytes).map_err(|error| {
+            match serde_json::from_slice::<serde::de::IgnoredAny>(&bytes) {
+                Err(error) => not_json(&error),
+                Ok(_) => format!("not a tokenizer this can read: {error}"),
+            }
         })
+    });
+    read.map_err(|what| faults.push(Fault::new(name, what)))
         .ok()
 }
 
@@ -173,11 +239,10 @@ fn read_template(
 ) -> Option<String> {
     let jinja = folder.join("chat_template.jinja");
     if jinja.is_file() {
-        return fs::read_to_string(&jinja)
-            .map_err(|e| {
-                let what = format!("cannot be read: {e}");
-                faults.push(Fault::new("chat_template.jinja", what));
-            })
+        let read = read_whole(&jinja)
+            .and_then(|bytes| String::from_utf8(bytes).map_err(|e| format!("cannot be read: {e}")));
+        return read
+            .map_err(|what| faults.push(Fault::new("chat_template.jinja", what)))
             .ok();
     }
     let template = |value: &Value| {

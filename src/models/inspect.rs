@@ -9,6 +9,7 @@ use vila2_actors::error::ModelError;
 use super::{
     ModelSettings, Provider, SessionSettings, SmolVlmFolder,
     describe::{graph_files, is_pp_ocr},
+    hub::content,
     session::{SessionError, open_session_on},
 };
 
@@ -114,6 +115,11 @@ pub fn inspect(settings: &ModelSettings, question: &str) -> Result<Inspected, In
     let files = graph_files(path);
     if files.is_empty() {
         return Err(InspectError::Empty(path.display().to_string()));
+    }
+    let faults = (files.iter()).filter_map(|file| content::graph(path, file).err());
+    let faults: Vec<_> = faults.flatten().collect();
+    if !faults.is_empty() {
+        return Err(super::FolderError::new(path, faults).into());
     }
     let session = settings.plain_session();
     let graphs = files.iter().map(|file| graph(path, file, &session));

@@ -211,7 +211,39 @@ pub fn load_generator(settings: &ModelSettings) -> Result<Load<dyn Generator>, L
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path};
+
     use super::*;
+
+    #[test]
+    fn a_rebuild_reads_the_folder_anew_and_tells_what_it_loaded() {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/scenes");
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        for (file, _) in describe::files(&shipped) {
+            let target = dir
+                .path()
+                .join(file.strip_prefix(&shipped).expect("inside"));
+            fs::create_dir_all(target.parent().expect("a folder")).expect("folders");
+            fs::copy(&file, &target).expect("a copy");
+        }
+        let load = load_generator(&ModelSettings::new("eyes", dir.path())).expect("whole");
+        let revision = || load().map(|model| model.facts().revision);
+        let first = revision().expect("loads");
+        assert_eq!(revision().expect("loads again"), first);
+
+        let rules = dir.path().join("generation_config.json");
+        let mut changed: serde_json::Value =
+            serde_json::from_slice(&fs::read(&rules).expect("read")).expect("JSON");
+        changed["repetition_penalty"] = serde_json::json!(1.25);
+        fs::write(&rules, changed.to_string()).expect("written");
+        assert_ne!(revision().expect("loads what is there now"), first);
+
+        fs::remove_file(dir.path().join("tokenizer.json")).expect("removed");
+        let error = revision()
+            .expect_err("a folder that is not whole")
+            .to_string();
+        assert!(error.contains("tokenizer.json: missing"), "{error}");
+    }
 
     fn refused(config: &str) -> String {
         let dir = tempfile::tempdir().expect("a scratch folder");

@@ -13,6 +13,7 @@ mod layout;
 mod transfer;
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -23,6 +24,9 @@ use serde::Deserialize;
 use super::hub::VARIANTS;
 pub use layout::Layout;
 use transfer::Hub;
+
+/// The variant without a suffix.
+const FULL: &str = "fp32";
 
 /// The hub that is asked where no other is named.
 pub const ENDPOINT: &str = "https://huggingface.co";
@@ -109,6 +113,14 @@ pub enum PullError {
         commit: String,
         wanted: String,
     },
+    #[error(
+        "{repository} has no graphs of the variant {asked}; it has: {present}; choose one with --variant"
+    )]
+    Variant {
+        repository: String,
+        asked: String,
+        present: String,
+    },
     #[error("cannot write {}: {source}", path.display())]
     Write {
         path: PathBuf,
@@ -146,8 +158,22 @@ pub async fn pull(
             why: format!("{sha:?} is no commit"),
         });
     }
-    let names = siblings.into_iter().map(|sibling| sibling.rfilename);
+    let names: Vec<String> = (siblings.into_iter())
+        .map(|sibling| sibling.rfilename)
+        .collect();
+    let present: BTreeSet<&str> = (names.iter())
+        .filter_map(|name| variant_of(name.strip_prefix("onnx/")?))
+        .collect();
+    let asked = settings.variant.as_deref().unwrap_or(FULL);
+    if !settings.everything && !present.is_empty() && !present.contains(asked) {
+        return Err(PullError::Variant {
+            repository: settings.repository.clone(),
+            asked: asked.to_owned(),
+            present: present.into_iter().collect::<Vec<_>>().join(", "),
+        });
+    }
     let wanted: Vec<String> = names
+        .into_iter()
         .filter(|name| settings.everything || is_wanted(name, settings.variant.as_deref()))
         .collect();
     if wanted.is_empty() {
@@ -241,18 +267,18 @@ pub fn is_wanted(file: &str, variant: Option<&str>) -> bool {
         let extension = Path::new(file).extension().and_then(|e| e.to_str());
         return !file.contains('/') && extension.is_some_and(|e| known.contains(&e));
     };
-    // `name[_variant].onnx`, with weights beside it in `….onnx_data`, `….onnx_data_1`, …
-    let Some((stem, _)) = graph.split_once(".onnx") else {
-        return false;
-    };
+    variant_of(graph).is_some_and(|found| found == variant.unwrap_or(FULL))
+}
+
+/// The variant that a file of `onnx/` belongs to: `name[_variant].onnx`, with weights beside it in
+/// `….onnx_data`, `….onnx_data_1`, …
+fn variant_of(graph: &str) -> Option<&'static str> {
+    let (stem, _) = graph.split_once(".onnx")?;
     let suffix = VARIANTS[1..]
         .iter()
         .filter(|known| stem.ends_with(&format!("_{known}")))
         .max_by_key(|known| known.len());
-    match variant {
-        None | Some("fp32") => suffix.is_none(),
-        Some(variant) => suffix == Some(&variant),
-    }
+    Some(suffix.copied().unwrap_or(FULL))
 }
 
 /// Whether a name from the hub stays inside its folder.

@@ -156,10 +156,10 @@ impl SmolVlmFolder {
         })
     }
 
-    /// First 12 hex digits of a SHA-256 over the graph files.
+    /// See [`HubFolder::revision`].
     #[must_use]
     pub fn revision(&self) -> &str {
-        self.hub.graphs.revision()
+        &self.hub.revision
     }
 
     /// What ends and penalises a text.
@@ -249,7 +249,7 @@ impl SmolVlm {
             ahead,
             facts: ModelFacts {
                 model: settings.name.clone(),
-                revision: folder.hub.graphs.revision().to_owned(),
+                revision: folder.hub.revision.clone(),
                 prompt: None,
             },
             folder,

@@ -123,12 +123,17 @@ fn prompt(request: &Request, config: &CaptionConfig) -> Prompt {
             (config.prompts.get(at as usize)).map_or_else(|| Arc::from(""), Arc::clone)
         }
     };
-    let asked = request.options.max_tokens.unwrap_or(config.max_tokens);
     Prompt {
         text,
-        max_tokens: asked.min(config.max_tokens),
+        max_tokens: max_tokens(request, config),
         seed,
     }
+}
+
+/// The limit of tokens in effect: the producer's, never above the configured one.
+pub(crate) fn max_tokens(request: &Request, config: &CaptionConfig) -> u32 {
+    let asked = request.options.max_tokens.unwrap_or(config.max_tokens);
+    asked.min(config.max_tokens)
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use crate::{
     engine::panicked,
     envelope::Envelope,
     error::{PublishError, Reason},
+    fingerprint::{Fingerprint, Identities},
     ledger::Outcome,
     message::{Finished, PublishMessage, Rejected},
     outgoing,
@@ -39,6 +40,7 @@ pub(crate) struct Inner {
     pub(crate) publisher: Arc<dyn Publisher>,
     pub(crate) chain: Arc<Chain>,
     pub(crate) breaker: Arc<Breaker>,
+    pub(crate) identities: Identities,
 }
 
 /// Why a write did not happen.
@@ -85,7 +87,9 @@ impl Inner {
         let Envelope { delivery, body } = envelope;
         let id = body.draft.request.id.clone();
         let context = self.send_span(&delivery, Destination::Captions, Some(&id));
-        let outgoing = outgoing::caption(&delivery, body, &context);
+        let config = &self.chain.config;
+        let fingerprint = Fingerprint::of_draft(&body.draft, config, &self.identities);
+        let outgoing = outgoing::caption(&delivery, body, &fingerprint, &context);
         match self.write(&delivery, outgoing, &context).await {
             Ok(()) => {
                 let (source, trace_id) = (&delivery.record().id, delivery.trace.id());

@@ -220,6 +220,10 @@ impl Decoder for FakeDecoder {
             },
         })
     }
+
+    fn identity(&self) -> String {
+        String::from("fake")
+    }
 }
 
 pub(super) fn facts(model: &str) -> ModelFacts {
@@ -364,6 +368,10 @@ impl Merger for FakeMerger {
             enriched: input.caption.text.clone(),
             clauses: Vec::new(),
         }
+    }
+
+    fn identity(&self) -> String {
+        String::from("fake")
     }
 }
 

@@ -27,9 +27,21 @@ const WHOLE: [(&str, &str); 6] = [
     ("onnx/decoder_fp16.onnx_data", "weights"),
 ];
 
+fn whole() -> TempDir {
+    let dir = folder(&WHOLE);
+    let graph = onnx::tests::file("MatMul", Some(("decoder_fp16.onnx_data", 0, 7)));
+    fs::write(dir.path().join("onnx/decoder_fp16.onnx"), graph).expect("a file");
+    dir
+}
+
+fn revision(dir: &TempDir) -> String {
+    let hub = HubFolder::open(dir.path(), &["decoder"], None);
+    hub.expect("whole").revision
+}
+
 #[test]
 fn a_whole_folder_is_read_with_its_variant_and_external_data() {
-    let dir = folder(&WHOLE);
+    let dir = whole();
     let hub = HubFolder::open(dir.path(), &["decoder"], None).expect("whole");
     assert_eq!(hub.model_type, "smolvlm");
     assert_eq!(hub.chat_template, "in config");
@@ -37,13 +49,99 @@ fn a_whole_folder_is_read_with_its_variant_and_external_data() {
     assert_eq!(graph.variant, "fp16");
     assert_eq!(graph.external_data.len(), 1);
     assert!(!graph.group_query_attention);
-    // SHA-256 of "graphweights".
-    assert_eq!(hub.graphs.revision(), "e814e4e36a7a");
+    assert_eq!(hub.revision.len(), 12);
+}
+
+#[test]
+fn every_file_on_which_answers_depend_changes_the_revision_and_nothing_else_does() {
+    let dir = whole();
+    let put = |name: &str, bytes: &[u8]| {
+        fs::write(dir.path().join(name), bytes).expect("a file");
+        revision(&dir)
+    };
+    let mut seen = vec![revision(&dir)];
+    assert_eq!(put("README.md", b"# A model"), seen[0]);
+    assert_eq!(put("onnx/other.onnx", b"not asked for"), seen[0]);
+    // The same content in another folder is the same model.
+    assert_eq!(revision(&whole()), seen[0]);
+    let graph = onnx::tests::file("Gemm", Some(("decoder_fp16.onnx_data", 0, 7)));
+    for (name, bytes) in [
+        (
+            "config.json",
+            br#"{"model_type": "smolvlm", "x": 1}"#.as_slice(),
+        ),
+        ("generation_config.json", br#"{"max_length": 20}"#),
+        ("preprocessor_config.json", br#"{"size": 1}"#),
+        ("processor_config.json", br#"{"image_seq_len": 64}"#),
+        ("tokenizer_config.json", br#"{"chat_template": "another"}"#),
+        (
+            "tokenizer.json",
+            TOKENIZER.replace("\"a\"", "\"b\"").as_bytes(),
+        ),
+        ("chat_template.jinja", b"in jinja"),
+        ("onnx/decoder_fp16.onnx", &graph),
+        ("onnx/decoder_fp16.onnx_data", b"weightS"),
+    ] {
+        let revision = put(name, bytes);
+        assert!(!seen.contains(&revision), "{name}");
+        seen.push(revision);
+    }
+}
+
+#[test]
+fn opening_a_folder_again_reads_no_graph_again() {
+    let dir = whole();
+    let reads = || {
+        let inside = |read: &&std::path::PathBuf| read.starts_with(dir.path());
+        digest::tests::READS.with_borrow(|reads| reads.iter().filter(inside).count())
+    };
+    let first = revision(&dir);
+    let read = reads();
+    assert!(read >= 2, "{read}");
+    assert_eq!((revision(&dir), reads()), (first, read));
+}
+
+#[test]
+fn what_stands_in_place_of_a_file_is_told_with_what_to_do() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4665\nsize 77\n";
+    for (name, text, words) in [
+        ("config.json", pointer, "a Git LFS pointer"),
+        ("tokenizer.json", pointer, "a Git LFS pointer"),
+        ("onnx/decoder_fp16.onnx", pointer, "a Git LFS pointer"),
+        ("onnx/decoder_fp16.onnx_data", pointer, "a Git LFS pointer"),
+        ("tokenizer.json", "<!DOCTYPE html><html>", "an HTML page"),
+        ("chat_template.jinja", "<html>", "an HTML page"),
+        ("onnx/decoder_fp16.onnx", "<html>", "an HTML page"),
+        ("config.json", "", "empty"),
+        ("tokenizer.json", "", "empty"),
+        ("onnx/decoder_fp16.onnx", "", "empty"),
+        ("config.json", r#"{"model_type": "smol"#, "cut off"),
+        ("tokenizer.json", r#"{"version": "1.0", "#, "cut off"),
+        (
+            "onnx/decoder_fp16.onnx",
+            "\u{8}\u{a}:\u{50}",
+            "cut off: 4 bytes of at least 84",
+        ),
+        (
+            "onnx/decoder_fp16.onnx_data",
+            "weig",
+            "cut off: 4 bytes of at least 7",
+        ),
+        ("onnx/decoder_fp16.onnx", "no graph", "no ONNX graph"),
+    ] {
+        let dir = whole();
+        fs::write(dir.path().join(name), text).expect("a file");
+        let error = HubFolder::open(dir.path(), &["decoder"], None).unwrap_err();
+        let fault = (error.faults.iter().find(|fault| fault.file == name))
+            .unwrap_or_else(|| panic!("{name}: {error}"));
+        assert!(fault.what.starts_with(words), "{error}");
+        assert!(fault.what.contains("vila2 models pull"), "{error}");
+    }
 }
 
 #[test]
 fn a_template_file_comes_before_the_tokenizer_configuration() {
-    let dir = folder(&WHOLE);
+    let dir = whole();
     let json = dir.path().join("chat_template.json");
     fs::write(json, r#"{"chat_template": "in json"}"#).expect("a file");
     let hub = HubFolder::open(dir.path(), &["decoder"], None).expect("whole");
@@ -79,7 +177,7 @@ fn every_fault_of_a_folder_is_told_at_once() {
 
 #[test]
 fn an_unknown_variant_is_refused_with_the_accepted_ones() {
-    let dir = folder(&WHOLE);
+    let dir = whole();
     let error = HubFolder::open(dir.path(), &["decoder"], Some("fp17")).unwrap_err();
     assert!(error.to_string().contains("fp32, fp16"), "{error}");
     let error = HubFolder::open(dir.path(), &["decoder"], Some("q4")).unwrap_err();

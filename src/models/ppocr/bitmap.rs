@@ -119,14 +119,6 @@ impl Bitmap {
         half
     }
 
-    /// The picture with black rows added above and below.
-    pub fn with_margins(&self, rows: usize) -> Self {
-        let margin = rows * self.width * 3;
-        let mut padded = Self::black(self.width, self.height + 2 * rows);
-        padded.levels[margin..margin + self.levels.len()].copy_from_slice(&self.levels);
-        padded
-    }
-
     /// Turned by 90 degrees counter-clockwise: the right edge becomes the top.
     pub fn turned_left(&self) -> Self {
         let mut turned = Self::black(self.height, self.width);
@@ -241,12 +233,5 @@ mod tests {
         assert_eq!((turned.width, turned.height), (2, 3));
         assert_eq!(blue(&turned), [3, 6, 2, 5, 1, 4]);
         assert_eq!(blue(&wide.turned_over()), [6, 5, 4, 3, 2, 1]);
-    }
-
-    #[test]
-    fn margins_are_black_rows() {
-        let padded = gray(1, 1, &[9]).with_margins(1);
-        assert_eq!((padded.width, padded.height), (1, 3));
-        assert_eq!(blue(&padded), [0, 9, 0]);
     }
 }

@@ -20,9 +20,13 @@ use super::{
 /// The shorter side is enlarged to this for the graph, in pixels.
 const SHORT_SIDE: usize = 736;
 
-/// The longer side is enlarged to at most this: beyond eight times as tall as wide, where the
-/// reference would enlarge without end.
-const LONG_SIDE: usize = 8 * SHORT_SIDE;
+/// The height is enlarged to at most this: beyond eight times as tall as wide, where the reference
+/// would enlarge without end.
+const MOST_HEIGHT: usize = 8 * SHORT_SIDE;
+
+/// The width is enlarged to at most this: beyond 32 times as wide as tall. Up to there a wide
+/// picture is read as the reference reads it; a strip of 2000 × 16 pixels would cost it 8 GB.
+const MOST_WIDTH: usize = 32 * SHORT_SIDE;
 
 /// The graph wants sides that are multiples of this.
 pub(super) const STRIDE: usize = 32;
@@ -81,11 +85,11 @@ pub(super) fn detect(graph: &mut Graph, picture: &Bitmap) -> Result<Vec<Corners>
 
 /// The size at which the graph sees a picture.
 fn graph_size(width: usize, height: usize) -> (usize, usize) {
-    let (short, long) = (width.min(height), width.max(height));
+    let short = width.min(height);
     let mut ratio = 1.0;
     if short < SHORT_SIDE {
-        ratio = SHORT_SIDE as f64 / short as f64;
-        ratio = ratio.min((LONG_SIDE as f64 / long as f64).max(1.0));
+        let most = (MOST_WIDTH as f64 / width as f64).min(MOST_HEIGHT as f64 / height as f64);
+        ratio = (SHORT_SIDE as f64 / short as f64).min(most.max(1.0));
     }
     let side = |side: usize| strided((side as f64 * ratio) as usize);
     (side(width), side(height))
@@ -252,6 +256,13 @@ mod tests {
     fn a_very_tall_picture_is_not_enlarged_without_end() {
         assert_eq!(graph_size(40, 2000), (128, 5888));
         assert_eq!(graph_size(250, 2000), (736, 5888));
+    }
+
+    #[test]
+    fn a_wide_picture_is_enlarged_as_the_reference_does_up_to_32_times_its_height() {
+        assert_eq!(graph_size(1600, 60), (19_616, 736));
+        assert_eq!(graph_size(1984, 62), (23_552, 736));
+        assert_eq!(graph_size(1984, 32), (23_552, 384));
     }
 
     fn map(width: usize, height: usize, text: impl Fn(usize, usize) -> f32) -> ProbabilityMap {

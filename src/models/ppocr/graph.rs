@@ -6,7 +6,12 @@ use ort::{session::Session, value::TensorRef};
 use vila2_actors::error::ModelError;
 
 use super::{ReaderSettings, bitmap::Bitmap};
-use crate::models::{SessionSettings, generation::finite, open_session};
+use crate::models::{
+    SessionSettings,
+    generation::finite,
+    hub::{Fault, content, digest::Revision},
+    open_session,
+};
 
 /// A session with a single `f32[N, 3, H, W]` input and a single `f32` output.
 #[derive(Debug)]
@@ -132,7 +137,7 @@ impl Files {
     /// Looks into a folder.
     ///
     /// # Errors
-    /// Each of the three that is missing or not the only one, with what to do.
+    /// Each of the three that is missing, not the only one, or not whole, with what to do.
     pub fn of(folder: &Path) -> Result<Self, Vec<String>> {
         let unreadable =
             |error: std::io::Error| vec![format!("{} cannot be read: {error}", folder.display())];
@@ -169,6 +174,15 @@ impl Files {
             recognize: one("rec"),
         };
         if faults.is_empty() {
+            for (_, path) in files.named() {
+                let found = content::graph(Path::new(""), path).err();
+                let found = found.into_iter().flatten();
+                faults.extend(found.map(|Fault { file, what }| {
+                    format!("{file}: {what}; `make runtime` brings PP-OCR's three graphs")
+                }));
+            }
+        }
+        if faults.is_empty() {
             Ok(files)
         } else {
             Err(faults)
@@ -180,15 +194,21 @@ impl Files {
     /// # Errors
     /// [`ModelError::Broken`] where one cannot be read.
     pub fn revision(&self) -> Result<String, ModelError> {
-        use sha2::{Digest, Sha256};
-        let mut hash = Sha256::new();
-        for file in [&self.detect, &self.orient, &self.recognize] {
+        let mut revision = Revision::default();
+        for (name, file) in self.named() {
             let unreadable =
                 |error| ModelError::Broken(format!("{} cannot be read: {error}", file.display()));
-            hash.update(std::fs::read(file).map_err(unreadable)?);
+            revision.add_file(name, file).map_err(unreadable)?;
         }
-        let digest = hash.finalize();
-        Ok(vila2_actors::request::hex(&digest[..6]))
+        Ok(revision.finish())
+    }
+
+    fn named(&self) -> [(&'static str, &Path); 3] {
+        [
+            ("det", &self.detect),
+            ("cls", &self.orient),
+            ("rec", &self.recognize),
+        ]
     }
 }
 
@@ -215,11 +235,19 @@ mod tests {
     fn a_folder_that_lacks_a_graph_is_refused_with_what_is_missing() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["a_det_infer.onnx", "a_cls_infer.onnx", "notes_rec_.txt"] {
-            std::fs::write(folder.path().join(name), "x").unwrap();
+            let graph = crate::models::hub::onnx::tests::file("Conv", None);
+            std::fs::write(folder.path().join(name), graph).unwrap();
         }
         let message = Files::of(folder.path()).unwrap_err().join("; ");
         assert!(message.contains("0 graphs named *_rec_*.onnx"), "{message}");
-        std::fs::write(folder.path().join("a_rec_infer.onnx"), "y").unwrap();
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:46\nsize 77\n";
+        let path = folder.path().join("a_rec_infer.onnx");
+        std::fs::write(&path, pointer).unwrap();
+        let message = Files::of(folder.path()).unwrap_err().join("; ");
+        let words = "a_rec_infer.onnx: a Git LFS pointer in place of the file of 77 bytes";
+        assert!(message.contains(words), "{message}");
+        assert!(message.contains("`make runtime`"), "{message}");
+        std::fs::copy(folder.path().join("a_det_infer.onnx"), &path).unwrap();
         let files = Files::of(folder.path()).unwrap();
         assert!(files.recognize.ends_with("a_rec_infer.onnx"));
         assert_eq!(files.revision().unwrap().len(), 12);

@@ -9,9 +9,12 @@
 //!
 //! The graphs are those of the Python package rapidocr-onnxruntime 1.4.4 (PP-OCRv4, Apache-2.0),
 //! and so is every step between them: the same picture gives the same lines, with quads within two
-//! pixels. Two things differ on purpose. A quad starts at the top left of the *text*, so for text
-//! that runs down the picture or stands on its head it is the reference's quad turned. And
-//! pictures more than eight times as tall as wide are enlarged less.
+//! pixels. What differs on purpose: a quad starts at the top left of the *text*, so for text that
+//! runs down the picture or stands on its head it is the reference's quad turned. Lines of
+//! nothing but blanks are left out. Wide and low pictures get no black margins, which make
+//! the reference misread them: it is the reference with `width_height_ratio = -1` and
+//! `min_height = 0`. And pictures more than eight times as tall as wide, or 32 times as wide as
+//! tall, are enlarged less.
 
 mod bitmap;
 mod borders;
@@ -48,9 +51,6 @@ const MAX_SIDE: usize = 2000;
 
 /// Smaller pictures are scaled up to this shortest side first, pixels.
 const MIN_SIDE: usize = 30;
-
-/// A picture that is wider than this many times its height gets black margins above and below.
-const MAX_ASPECT: usize = 8;
 
 /// Where the reader's graphs are and how they run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,8 +145,8 @@ impl PpOcr {
                 "the picture has no pixels: send one that has".to_owned(),
             ));
         }
-        let (picture, margin) = prepared(Bitmap::of(image));
-        let frame = Frame::new(image, &picture, margin);
+        let picture = prepared(Bitmap::of(image));
+        let frame = Frame::new(image, &picture);
         let (mut quads, mut lines) = (Vec::new(), Vec::new());
         for quad in detect(&mut self.detect, &picture)? {
             if let Some((line, turned)) = straightened(&picture, &quad) {
@@ -165,7 +165,7 @@ impl PpOcr {
         let sure = readings
             .into_iter()
             .zip(quads)
-            .filter(|(reading, _)| reading.score >= MIN_SCORE);
+            .filter(|(reading, _)| reading.score >= MIN_SCORE && !reading.text.trim().is_empty());
         Ok(sure
             .enumerate()
             .map(|(number, (reading, quad))| TextLine {
@@ -234,9 +234,8 @@ fn started_at(mut quad: Corners, corner: usize) -> Corners {
     quad
 }
 
-/// Brings a picture to a size the detector can work on; the second value is the number of black
-/// rows above it.
-fn prepared(mut picture: Bitmap) -> (Bitmap, usize) {
+/// Brings a picture to a size the detector can work on.
+fn prepared(mut picture: Bitmap) -> Bitmap {
     let scaled = |picture: &Bitmap, ratio: f64| {
         let side = |side: usize| strided((side as f64 * ratio) as usize);
         picture.resized(side(picture.width), side(picture.height))
@@ -254,30 +253,23 @@ fn prepared(mut picture: Bitmap) -> (Bitmap, usize) {
         let most = (MAX_SIDE as f64 / longest as f64).max(1.0);
         picture = scaled(&picture, (MIN_SIDE as f64 / shortest as f64).min(most));
     }
-    let Bitmap { width, height, .. } = picture;
-    if height > MIN_SIDE && width <= MAX_ASPECT * height {
-        return (picture, 0);
-    }
-    let margin = (2 * (width / MAX_ASPECT).max(MIN_SIDE)).abs_diff(height) / 2;
-    (picture.with_margins(margin), margin)
+    picture
 }
 
 /// From the pixels the reader worked on to those of the original image.
 #[derive(Debug, Clone, Copy)]
 struct Frame {
-    margin: f32,
     scale: [f32; 2],
     size: [f32; 2],
 }
 
 impl Frame {
-    fn new(image: &Image, picture: &Bitmap, margin: usize) -> Self {
+    fn new(image: &Image, picture: &Bitmap) -> Self {
         let size = [image.original.0 as f32, image.original.1 as f32];
         Self {
-            margin: margin as f32,
             scale: [
                 size[0] / picture.width as f32,
-                size[1] / (picture.height - 2 * margin) as f32,
+                size[1] / picture.height as f32,
             ],
             size,
         }
@@ -286,7 +278,7 @@ impl Frame {
     fn original(&self, [x, y]: [f32; 2]) -> [f32; 2] {
         [
             (x * self.scale[0]).clamp(0.0, self.size[0]),
-            ((y - self.margin) * self.scale[1]).clamp(0.0, self.size[1]),
+            (y * self.scale[1]).clamp(0.0, self.size[1]),
         ]
     }
 }
@@ -297,34 +289,33 @@ mod tests {
 
     #[test]
     fn pictures_of_ordinary_size_stay_as_they_are() {
-        let (picture, margin) = prepared(Bitmap::black(640, 480));
-        assert_eq!((picture.width, picture.height, margin), (640, 480, 0));
+        for (width, height) in [(640, 480), (1600, 60), (240, 30)] {
+            let picture = prepared(Bitmap::black(width, height));
+            assert_eq!((picture.width, picture.height), (width, height));
+        }
     }
 
     #[test]
     fn large_pictures_shrink_and_thin_ones_grow() {
-        let (large, _) = prepared(Bitmap::black(4000, 3000));
+        let large = prepared(Bitmap::black(4000, 3000));
         assert_eq!((large.width, large.height), (1984, 1504));
-        let (thin, margin) = prepared(Bitmap::black(60, 15));
-        assert_eq!((thin.width, thin.height, margin), (128, 32, 0));
+        let thin = prepared(Bitmap::black(60, 15));
+        assert_eq!((thin.width, thin.height), (128, 32));
     }
 
     #[test]
-    fn wide_pictures_get_margins_and_their_quads_lose_them() {
+    fn quads_are_those_of_the_original_and_lie_in_it() {
         let image = Image::new(900, 60, vec![0; 900 * 60 * 3].into(), (1800, 120));
-        let (picture, margin) = prepared(Bitmap::of(&image));
-        // 2 × 900 / 8 = 224 rows in all.
-        assert_eq!((picture.height, margin), (224, 82));
-        let frame = Frame::new(&image, &picture, margin);
-        assert_eq!(frame.original([450.0, 82.0 + 30.0]), [900.0, 60.0]);
-        assert_eq!(frame.original([901.0, 5.0]), [1800.0, 0.0]);
+        let frame = Frame::new(&image, &prepared(Bitmap::of(&image)));
+        assert_eq!(frame.original([450.0, 30.0]), [900.0, 60.0]);
+        assert_eq!(frame.original([901.0, -5.0]), [1800.0, 0.0]);
     }
 
     #[test]
     fn a_hair_of_a_picture_is_not_blown_up_without_end() {
-        let (picture, _) = prepared(Bitmap::black(3, 1900));
+        let picture = prepared(Bitmap::black(3, 1900));
         assert!(picture.width * picture.height < 4_000_000);
-        let (picture, _) = prepared(Bitmap::black(60_000, 1));
+        let picture = prepared(Bitmap::black(60_000, 1));
         assert!(picture.width * picture.height < 4_000_000);
     }
 

@@ -1,6 +1,6 @@
 //! What goes right, and what is in the records.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use sha2::{Digest, Sha256};
 
@@ -9,7 +9,7 @@ use crate::{
     config::Mode,
     error::{FetchError, ModelError},
     request::hex,
-    testkit::{Fetching, Generating, World},
+    testkit::{Answering, Fetching, Generating, World},
 };
 
 fn header(outgoing: &crate::ports::Outgoing, name: &str) -> String {
@@ -121,24 +121,68 @@ async fn meta_is_written_as_it_came_digit_for_digit() {
     chain.finish().await;
 }
 
-#[tokio::test]
-async fn the_same_content_has_the_same_hash_and_another_round_another() {
-    let mut chain = World::default().start().await;
-    for round in [0, 0, 1] {
-        chain.push_value(format!(r#"{{"url": "http://fake/1", "round": {round}}}"#));
+/// The `vila2-dedup` of each value, in order.
+async fn fingerprints(world: World, values: &[&'static str]) -> Vec<String> {
+    let mut chain = world.start().await;
+    for value in values {
+        chain.push_value(*value);
     }
     chain.run().await;
-    let hash: Vec<_> = {
-        let mut written = chain.publisher.written();
-        written.sort_by_key(|one| one.source.offset);
-        written
-            .iter()
-            .map(|one| header(one, "vila2-dedup"))
-            .collect()
-    };
-    assert_eq!(hash[0], hash[1]);
-    assert_ne!(hash[0], hash[2]);
+    let mut written = chain.publisher.written();
+    written.sort_by_key(|one| one.source.offset);
+    let all: Vec<_> = (written.iter())
+        .map(|one| header(one, "vila2-dedup"))
+        .collect();
     chain.finish().await;
+    assert_eq!(all.len(), values.len());
+    all
+}
+
+#[tokio::test]
+async fn the_same_content_has_the_same_fingerprint_whatever_its_url_id_and_meta() {
+    let same = fingerprints(
+        World::default(),
+        &[
+            r#"{"url": "http://fake/1"}"#,
+            r#"{"url": "http://fake/1"}"#,
+            r#"{"url": "http://another/1"}"#,
+            r#"{"url": "http://fake/1", "id": "one", "meta": {"a": 1}}"#,
+            // The limit is the configured one all the same.
+            r#"{"url": "http://fake/1", "options": {"max_tokens": 5000}}"#,
+        ],
+    )
+    .await;
+    assert!(same.iter().all(|one| *one == same[0]), "{same:?}");
+}
+
+#[tokio::test]
+async fn what_can_change_the_text_changes_the_fingerprint() {
+    let values = [
+        r#"{"url": "http://fake/1"}"#,
+        r#"{"url": "http://fake/2"}"#,
+        r#"{"url": "http://fake/1", "round": 1}"#,
+        r#"{"url": "http://fake/1", "caption": "a cat"}"#,
+        r#"{"url": "http://fake/1", "options": {"max_tokens": 3}}"#,
+        r#"{"url": "http://fake/1", "options": {"prompt": "Say."}}"#,
+    ];
+    let mut all = fingerprints(World::default(), &values).await;
+    // The same request of a chain that is set otherwise, and of one whose specialist failed.
+    let mut less = World::default();
+    less.config.ground.max_tokens -= 1;
+    all.extend(fingerprints(less, &values[..1]).await);
+    let mut another = World::default();
+    another.config.ground.prompt = Arc::from("Where?");
+    all.extend(fingerprints(another, &values[..1]).await);
+    let mut without = World::default();
+    without.config.read_text.mode = Mode::Off;
+    all.extend(fingerprints(without, &values[..1]).await);
+    let failing = World {
+        read_text: Arc::new(|_| Answering::Refuses),
+        ..World::default()
+    };
+    all.extend(fingerprints(failing, &values[..1]).await);
+    let distinct: BTreeSet<_> = all.iter().collect();
+    assert_eq!(distinct.len(), all.len(), "{all:?}");
 }
 
 #[tokio::test]
