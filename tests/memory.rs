@@ -1,6 +1,8 @@
 //! What `limits.image_bytes` bounds, by the chain's own account. The resident memory of the same
 //! work: `benches/memory.rs`.
 
+#![allow(clippy::unwrap_used)] // a test ends where it must not go on
+
 mod support;
 
 use std::time::Duration;

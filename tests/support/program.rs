@@ -56,6 +56,19 @@ pub fn finished(mut command: Command) -> Ran {
     command.output().expect("the program runs").into()
 }
 
+/// Ends with this code, says all of this, and puts nothing on stdout.
+pub fn refused(ran: &Ran, code: i32, parts: &[&str]) {
+    assert_eq!(ran.code, code, "{}", ran.stderr);
+    assert_eq!(ran.stdout, "", "results only on stdout");
+    for part in parts {
+        assert!(
+            ran.stderr.contains(part),
+            "{part:?} is not in\n{}",
+            ran.stderr
+        );
+    }
+}
+
 /// A program that runs beside the test; killed when dropped.
 pub struct Running {
     process: Child,

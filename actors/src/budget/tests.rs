@@ -61,11 +61,9 @@ fn bodies_leave_room_for_growth_and_for_pixels() {
     let mut credit = budget.credit();
     let mut waiting = Box::pin(credit.reserve(1));
     waits!(waiting);
-    let _pixels = {
-        held.resize(299).expect("smaller");
-        goes!(waiting);
-        picture_of(&mut held, 1200)
-    };
+    held.resize(299).expect("smaller");
+    goes!(waiting);
+    picture_of(&mut held, 1200);
     assert_eq!(budget.used(), 1 + 299 + 1200);
 }
 
