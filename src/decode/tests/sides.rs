@@ -18,8 +18,20 @@ fn bomb() -> Vec<u8> {
     packer.finish().expect("into memory")
 }
 
+/// Set where this test runs in a process of its own.
+const ALONE: &str = "VILA2_TEST_ALONE";
+
 #[test]
 fn what_is_packed_beside_the_pixels_is_not_unpacked() {
+    // Resident memory is that of a whole process: the tests beside this one would count, too.
+    if std::env::var_os(ALONE).is_none() {
+        let name = "decode::tests::sides::what_is_packed_beside_the_pixels_is_not_unpacked";
+        let program = std::env::current_exe().expect("this test");
+        let mut alone = std::process::Command::new(program);
+        let ended = alone.args(["--exact", name]).env(ALONE, "1").status();
+        assert!(ended.expect("it runs again").success());
+        return;
+    }
     let packed = bomb();
     let mut files = vec![reports::report("p_icc_bomb.png").to_vec()];
     for (name, front) in [
@@ -39,9 +51,8 @@ fn what_is_packed_beside_the_pixels_is_not_unpacked() {
         assert!(claimed < 4 << 20, "{claimed}");
         decode(body).expect("good");
     }
-    // beside tests that run at the same time; one file alone rises by 5 MB
     let risen = peak().zip(before).map(|(after, before)| after - before);
-    assert!(risen.is_none_or(|risen| risen < 100 << 20), "{risen:?}");
+    assert!(risen.is_none_or(|risen| risen < 20 << 20), "{risen:?}");
 }
 
 #[test]
