@@ -229,6 +229,9 @@ pub struct EnrichedCaption {
     pub spatial: Vec<SpatialRelation>,
     /// Parts of `enriched` with verdicts.
     pub clauses: Vec<Clause>,
+    /// Names of the rules that the caption tripped and that only mark it.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub marks: Vec<String>,
     /// The merged text.
     pub enriched: String,
     /// Stage → model.

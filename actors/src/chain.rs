@@ -9,9 +9,11 @@ use ractor::ActorRef;
 use tokio::sync::watch;
 
 use crate::{
+    breaker::Outcomes,
     budget::{ByteBudget, RecordBudget},
     config::ChainConfig,
     ledger::Ledger,
+    ports::Observer,
     record::{Epoch, RecordId},
     telemetry::{Meters, Tracing},
     writes::Writes,
@@ -32,9 +34,11 @@ pub(crate) struct Chain {
     pub(crate) records: RecordBudget,
     pub(crate) bytes: ByteBudget,
     pub(crate) writes: Writes,
+    pub(crate) outcomes: Outcomes,
     pub(crate) meters: Meters,
     pub(crate) tracing: Tracing,
     supervisor: OnceLock<ActorRef<Abandoned>>,
+    observer: OnceLock<Box<dyn Observer>>,
     restarts: AtomicUsize,
     failure: watch::Sender<Option<String>>,
 }
@@ -46,10 +50,12 @@ impl Chain {
             bytes: ByteBudget::new(config.limits.image_bytes),
             tracing: Tracing::new(config.names.clone()),
             writes: Writes::new(&config.names),
+            outcomes: Outcomes::default(),
+            meters: Meters::new(&config.rules),
             config,
             ledger,
-            meters: Meters::new(),
             supervisor: OnceLock::new(),
+            observer: OnceLock::new(),
             restarts: AtomicUsize::new(0),
             failure: watch::channel(None).0,
         }
@@ -59,6 +65,18 @@ impl Chain {
     pub(crate) fn supervised_by(&self, supervisor: ActorRef<Abandoned>) {
         // Set once, at the start.
         let _ = self.supervisor.set(supervisor);
+    }
+
+    /// Tells who looks on; the first stays.
+    pub(crate) fn observed_by(&self, observer: Box<dyn Observer>) {
+        let _ = self.observer.set(observer);
+    }
+
+    /// Shows something to whoever looks on.
+    pub(crate) fn observed(&self, show: impl FnOnce(&dyn Observer)) {
+        if let Some(observer) = self.observer.get() {
+            show(&**observer);
+        }
     }
 
     /// A delivery was dropped without an answer: the stages must start anew.

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use crate::rules::Rules;
+
 /// Everything the chain can be told.
 #[derive(Debug, Clone)]
 pub struct ChainConfig {
@@ -11,6 +13,8 @@ pub struct ChainConfig {
     pub fetch: FetchConfig,
     /// The captioner.
     pub caption: CaptionConfig,
+    /// What its captions must not be.
+    pub rules: Rules,
     /// The grounding specialist.
     pub ground: GroundConfig,
     /// The spatial specialist.
@@ -141,6 +145,7 @@ impl Default for ChainConfig {
                 prompts: vec![Arc::from("Describe this image in detail.")],
                 max_tokens: 256,
             },
+            rules: Rules::default(),
             ground: GroundConfig {
                 engine,
                 prompt: Arc::from("Describe this image with locations."),

@@ -13,6 +13,7 @@ use opentelemetry::{
 };
 
 use crate::{
+    activity::Place,
     budget::{ImageCredit, RecordPermit},
     chain::Chain,
     ledger::Outcome,
@@ -51,6 +52,11 @@ impl Worked {
         }
     }
 
+    /// The work in it, with what came to nothing before.
+    pub(crate) fn work(&self) -> Duration {
+        self.whole().saturating_sub(self.waited) + self.before
+    }
+
     /// From its start to its end.
     pub(crate) fn whole(&self) -> Duration {
         self.ended.saturating_duration_since(self.started)
@@ -74,6 +80,8 @@ pub struct Delivery {
     done: bool,
     /// A stage works on it; false in a mailbox and with an engine.
     pub(crate) in_hand: bool,
+    /// The stage it is at.
+    pub(crate) place: Place,
     // Dropped in this order, after `Drop`: the ledger knows first, the permit goes home last.
     pub(crate) credit: ImageCredit,
     _permit: RecordPermit,
@@ -96,6 +104,7 @@ impl Delivery {
             times: [None; 7],
             done: false,
             in_hand: true,
+            place: chain.meters.counts.place(),
             credit: chain.bytes.credit(),
             chain,
             _permit: permit,
@@ -173,8 +182,9 @@ impl Delivery {
         } = worked;
         let queue =
             (started.saturating_duration_since(self.entered) + waited).saturating_sub(before);
-        let work = worked.whole().saturating_sub(waited) + before;
+        let work = worked.work();
         self.spent += work;
+        self.chain.meters.counts.worked(stage, work);
         if let Some(timed) = stage.timed() {
             self.times[timed] = Some((queue, work));
             (self.chain.meters).worked(timed, queue.as_secs_f64(), work.as_secs_f64());
@@ -186,6 +196,21 @@ impl Delivery {
             attributes.push(KeyValue::new("vila2.work_ms", milliseconds(work)));
             let (tracing, times) = (&self.chain.tracing, (started, ended));
             tracing.stage(&self.trace, stage.as_str(), times, error, attributes);
+        }
+    }
+
+    /// Shows an answer that the stage does not take in a span of its own; the stage's next one
+    /// counts its work, as [`Worked::before`].
+    pub(crate) fn tried(
+        &self,
+        stage: Stage,
+        worked: Worked,
+        why: &str,
+        attributes: impl FnOnce() -> Vec<KeyValue>,
+    ) {
+        if self.trace.recording {
+            let (tracing, times) = (&self.chain.tracing, (worked.started, worked.ended));
+            tracing.stage(&self.trace, stage.as_str(), times, Some(why), attributes());
         }
     }
 

@@ -72,7 +72,7 @@ pub(crate) struct Ticket {
     /// How long its model may work on it, all runs together. Counted from its start in the model:
     /// waiting for a slot or for its turn is no work.
     pub(crate) budget: Duration,
-    /// Work of runs that failed.
+    /// Work of runs that failed, and of answers that a rule did not take.
     pub(crate) spent: Duration,
     /// The stage's own bound, for models that cannot be stopped in the middle.
     pub(crate) timeout: Option<Duration>,
@@ -94,6 +94,17 @@ impl Ticket {
             timeout,
             trace: delivery.trace.clone(),
         }
+    }
+
+    /// The same question asked again, after so much work on it.
+    pub(crate) fn again(self, spent: Duration) -> Self {
+        Self { spent, ..self }
+    }
+
+    /// Whether its image has been through this model before: it goes first, so that few images are
+    /// between two questions.
+    pub(crate) fn follows_up(&self) -> bool {
+        self.stage != Stage::Caption || !self.spent.is_zero()
     }
 
     /// How much longer its model may work on it.
@@ -197,6 +208,7 @@ impl Engine<Question, Generated> {
             load,
             |model| model.facts(),
             footprint,
+            |model| model.free_slots(),
             chain,
             generate::serve,
         )
@@ -219,6 +231,7 @@ impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Engine<Q, A> {
             load,
             |model| model.facts(),
             footprint,
+            |model| model.max_batch(),
             chain,
             batch::serve,
         )
@@ -231,6 +244,7 @@ impl<Q: Send + 'static, A: Send + 'static> Engine<Q, A> {
         load: Load<M>,
         facts: fn(&M) -> ModelFacts,
         footprint: fn(&M) -> Footprint,
+        slots: fn(&M) -> usize,
         chain: &Arc<Chain>,
         serve: fn(Host<M>, mpsc::Receiver<Command<Q, A>>),
     ) -> (Self, Loading) {
@@ -261,8 +275,9 @@ impl<Q: Send + 'static, A: Send + 'static> Engine<Q, A> {
         let spawned = thread.spawn(move || {
             let _ended = Ended(ended);
             match Host::load(name, load, facts, shown, counters, chain) {
-                Ok(mut host) => match host.call(|model| Ok(footprint(model))) {
-                    Ok(footprint) => {
+                Ok(mut host) => match host.call(|model| Ok((footprint(model), slots(model)))) {
+                    Ok((footprint, slots)) => {
+                        host.counters.slots.store(slots, Ordering::Relaxed);
                         // Nobody waits for it any more where the start failed elsewhere.
                         let _ = loaded.send(Ok(footprint));
                         serve(host, mailbox);

@@ -66,6 +66,7 @@ impl<T> Envelope<T> {
                 reason,
                 detail: detail.into(),
                 attempts,
+                held: false,
             },
         }
     }

@@ -31,6 +31,8 @@ pub enum Reason {
     TooManyPixels,
     /// A model that must answer failed on this record.
     ModelFailed,
+    /// The caption is what a rule does not let through.
+    Rule,
     /// The picture is too narrow, or too long for its width.
     TooSmall,
     /// The answer has more bytes than the broker takes.
@@ -41,7 +43,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the contract's order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::BadRequest,
         Self::UnsupportedScheme,
         Self::BlockedAddress,
@@ -55,6 +57,7 @@ impl Reason {
         Self::TruncatedImage,
         Self::TooManyPixels,
         Self::ModelFailed,
+        Self::Rule,
         Self::TooSmall,
         Self::OutputTooLarge,
         Self::Stuck,
@@ -77,6 +80,7 @@ impl Reason {
             Self::TruncatedImage => "truncated_image",
             Self::TooManyPixels => "too_many_pixels",
             Self::ModelFailed => "model_failed",
+            Self::Rule => "rule",
             Self::TooSmall => "too_small",
             Self::OutputTooLarge => "output_too_large",
             Self::Stuck => "stuck",

@@ -4,7 +4,15 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use crate::{config::ChainConfig, message::Draft, request::hex, stage::Stage, stages::caption};
+use crate::{
+    config::{CaptionConfig, ChainConfig},
+    message::Draft,
+    ports::QuestionId,
+    record::Request,
+    request::hex,
+    stage::Stage,
+    stages::caption,
+};
 
 /// Bumped where the way of hashing changes.
 const SCHEME: &str = "vila2.fingerprint/1";
@@ -19,6 +27,8 @@ const SCHEME: &str = "vila2.fingerprint/1";
 ///   tokenizer, template, processor and generation settings), the prompt as it was asked, and the
 ///   limit of tokens that was in effect. The producer's `options` are in these two, and so is what
 ///   the choice among several prompts came to;
+/// - the rules by which a caption is asked for again, where there are any
+///   ([`Rules::identity`](crate::rules::Rules::identity)): they decide which of several answers it is;
 /// - which specialists failed: a degraded record never passes for a complete one, nor for one that
 ///   lacks another specialist;
 /// - the round, and the caption that came with the image, which a merge may use;
@@ -47,10 +57,29 @@ pub struct Ingredients<'a> {
     pub original_caption: Option<&'a str>,
     /// What was asked, in the order of the stages' names.
     pub asked: Vec<Asked<'a>>,
+    /// See [`Rules::identity`](crate::rules::Rules::identity).
+    pub rules: Option<&'a str>,
     /// Stages whose specialist failed, in path order.
     pub missing: Vec<&'a str>,
     /// See [`Merger::identity`](crate::ports::Merger::identity).
     pub merger: &'a str,
+}
+
+/// What a request asks of the captioner about these bytes: see [`QuestionId`]. Where it leaves the
+/// prompt to the configuration, any of the configured ones will do: the same picture under two ids
+/// is not to be captioned twice because the choice fell otherwise.
+pub(crate) fn question(request: &Request, body: &[u8], config: &CaptionConfig) -> QuestionId {
+    let mut parts = Parts(Sha256::new());
+    parts.add_some("prompt", request.options.prompt.as_deref());
+    parts.add(
+        "max_tokens",
+        &caption::max_tokens(request, config).to_string(),
+    );
+    parts.add("round", &request.round.to_string());
+    parts.add_some("original_caption", request.original_caption.as_deref());
+    parts.0.update(body); // last, so that its length need not be said
+    let hash = parts.0.finalize();
+    QuestionId(std::array::from_fn(|at| hash[at]))
 }
 
 /// What one stage asked of its model.
@@ -70,6 +99,7 @@ pub struct Asked<'a> {
 #[derive(Debug, Clone)]
 pub(crate) struct Identities {
     pub(crate) decoder: String,
+    pub(crate) rules: Option<String>,
     pub(crate) merger: String,
 }
 
@@ -84,6 +114,7 @@ impl Fingerprint {
             round,
             original_caption,
             asked,
+            rules,
             missing,
             merger,
         } = ingredients;
@@ -100,6 +131,7 @@ impl Fingerprint {
             let limit = one.max_tokens.map(|limit| limit.to_string());
             parts.add_some("max_tokens", limit.as_deref());
         }
+        parts.add_some("rules", *rules);
         for stage in missing {
             parts.add("missing", stage);
         }
@@ -131,6 +163,7 @@ impl Fingerprint {
             round: draft.request.round,
             original_caption: draft.request.original_caption.as_deref(),
             asked,
+            rules: identities.rules.as_deref(),
             missing: draft.degraded.iter().map(|d| d.stage.as_str()).collect(),
             merger: &identities.merger,
         })
@@ -181,6 +214,7 @@ mod tests {
                 asked("caption", Some("Describe."), Some(160)),
                 asked("read_text", None, None),
             ],
+            rules: None,
             missing: Vec::new(),
             merger: "sentences/1",
         }
@@ -189,7 +223,7 @@ mod tests {
     #[test]
     fn each_ingredient_changes_the_fingerprint() {
         type Change = fn(&mut Ingredients<'static>);
-        let changes: [Change; 14] = [
+        let changes: [Change; 16] = [
             |_| (),
             |i| i.image = "ac",
             |i| i.decoder = "max_side=1024",
@@ -201,6 +235,8 @@ mod tests {
             |i| i.asked[0].max_tokens = Some(3),
             |i| i.asked[1].stage = "relate",
             |i| i.asked.truncate(1),
+            |i| i.rules = Some("empty"),
+            |i| i.rules = Some("too_short"),
             |i| i.missing = vec!["ground"],
             |i| i.missing = vec!["relate"],
             |i| i.merger = "sentences/2",

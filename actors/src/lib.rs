@@ -14,6 +14,8 @@ pub mod annotation;
 
 pub mod phrases;
 
+pub mod rules;
+
 pub mod stage;
 
 pub mod message;
@@ -51,6 +53,8 @@ pub mod outgoing;
 pub mod pipeline;
 
 pub mod telemetry;
+
+pub mod activity;
 
 pub mod list;
 

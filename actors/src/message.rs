@@ -51,8 +51,17 @@ pub struct Picture {
 pub enum CaptionMessage {
     /// decode → caption: a picture to describe.
     Decoded(Envelope<Picture>),
-    /// engine → caption: its description, and the prompt that asked for it.
-    Answered(Envelope<Picture>, Arc<str>, Answer<Generated>),
+    /// engine → caption: its description, and how it was asked for.
+    Answered(Envelope<Picture>, Asked, Answer<Generated>),
+}
+
+/// How a caption was asked for.
+#[derive(Debug)]
+pub struct Asked {
+    /// The prompt.
+    pub prompt: Arc<str>,
+    /// How often so far, this time included.
+    pub tries: u32,
 }
 
 /// What is known of an image from its caption on.
@@ -76,6 +85,8 @@ pub struct Draft {
     pub models: BTreeMap<String, ModelFacts>,
     /// Specialists that failed.
     pub degraded: Vec<Degraded>,
+    /// Rules that mark its caption.
+    pub marks: Vec<String>,
 }
 
 /// To ground.
@@ -124,6 +135,8 @@ pub struct Finished {
 pub enum PublishMessage {
     /// merge → publish: a caption to write.
     Merged(Envelope<Finished>),
+    /// fetch → publish: a request whose answer is known.
+    Repeated(Envelope<Request>),
     /// any stage → publish: a dead letter to write.
     Rejected(Envelope<Rejected>),
 }
@@ -141,6 +154,9 @@ pub struct Rejected {
     pub detail: String,
     /// How often it was tried.
     pub attempts: u32,
+    /// It failed in a model like too many before it: the models have to answer first (see
+    /// [`crate::breaker`]).
+    pub held: bool,
 }
 
 impl Carries for Admitted {
@@ -197,6 +213,7 @@ impl Carries for PublishMessage {
     fn delivery(&mut self) -> &mut Delivery {
         match self {
             Self::Merged(envelope) => &mut envelope.delivery,
+            Self::Repeated(envelope) => &mut envelope.delivery,
             Self::Rejected(envelope) => &mut envelope.delivery,
         }
     }

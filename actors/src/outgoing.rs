@@ -45,6 +45,7 @@ pub(crate) fn caption(
         text: draft.text,
         spatial: draft.spatial,
         clauses: merged.clauses,
+        marks: draft.marks,
         enriched: merged.enriched,
         models: draft.models,
         status: if draft.degraded.is_empty() {
@@ -67,6 +68,19 @@ pub(crate) fn caption(
         key: Some(Bytes::from(id)),
         value: Some(Bytes::from(value)),
         headers,
+        source,
+        epoch: delivery.epoch(),
+    }
+}
+
+/// The write of a caption whose text another record has.
+pub(crate) fn repeat(delivery: &Delivery, id: String) -> Outgoing {
+    let source = delivery.record().id.clone();
+    Outgoing {
+        destination: Destination::Captions,
+        key: Some(Bytes::from(id.clone())),
+        value: None,
+        headers: vec![("vila2-id", id), ("vila2-source", source.to_string())],
         source,
         epoch: delivery.epoch(),
     }

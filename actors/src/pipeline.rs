@@ -23,8 +23,8 @@ use crate::{
     ledger::Ledger,
     message::{Admitted, PublishMessage},
     ports::{
-        Decoder, Fetcher, Footprint, Generator, Load, Located, Merger, Publisher, Relater, Source,
-        TextReader,
+        Decoder, Fetcher, Footprint, Generator, Load, Located, Merger, Publisher, Relater, Repeats,
+        Source, TextReader,
     },
     stage::Stage,
     stages::{
@@ -46,6 +46,8 @@ pub struct Ports {
     pub ledger: Arc<Ledger>,
     /// Fetches bodies.
     pub fetcher: Arc<dyn Fetcher>,
+    /// Finds records whose answer is known; `None`: every record is answered by itself.
+    pub repeats: Option<Arc<dyn Repeats>>,
     /// Decodes pictures.
     pub decoder: Arc<dyn Decoder>,
     /// Merges findings.
@@ -106,6 +108,7 @@ impl Pipeline {
             threads: Arc::new(threads),
             sockets: semaphore(chain.config.fetch.concurrency),
             fetcher: ports.fetcher,
+            repeats: ports.repeats,
             decoder: ports.decoder,
             merger: ports.merger,
             publisher: ports.publisher,
@@ -271,6 +274,7 @@ struct Parts {
     chain: Arc<Chain>,
     breaker: Arc<Breaker>,
     fetcher: Arc<dyn Fetcher>,
+    repeats: Option<Arc<dyn Repeats>>,
     decoder: Arc<dyn Decoder>,
     merger: Arc<dyn Merger>,
     publisher: Arc<dyn Publisher>,
@@ -308,6 +312,7 @@ async fn stages(parts: &Parts, supervisor: &ActorRef<Abandoned>) -> Result<Stage
         breaker: Arc::clone(&parts.breaker),
         identities: Identities {
             decoder: parts.decoder.identity(),
+            rules: chain.config.rules.identity(),
             merger: parts.merger.identity(),
         },
     })));
@@ -350,6 +355,7 @@ async fn stages(parts: &Parts, supervisor: &ActorRef<Abandoned>) -> Result<Stage
     })));
     let fetch = spawn!(Fetch(Arc::new(fetch::Inner {
         fetcher: Arc::clone(&parts.fetcher),
+        repeats: parts.repeats.clone(),
         sockets: Arc::clone(&parts.sockets),
         next: decode,
         exit: exit(Stage::Fetch),

@@ -1,6 +1,6 @@
 //! The traits the outside implements. Nothing else of the world is known in here.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -29,6 +29,21 @@ pub trait Fetcher: Send + Sync + 'static {
         credit: &'a mut ImageCredit,
     ) -> BoxFuture<'a, Result<Fetched, FetchError>>;
 }
+
+/// Knows which questions were asked before, so that the same picture under another name is not
+/// captioned twice. Called from many tasks at once.
+pub trait Repeats: Send + Sync + 'static {
+    /// Whether `record` asks what another record asked before it: it is then written as a caption
+    /// without a value ([`Outgoing::value`]), and goes through no model. The same record may ask
+    /// again after a restart, and is no repeat of itself.
+    fn is_repeat(&self, record: &RecordId, question: QuestionId) -> bool;
+}
+
+/// What a record asks: a hash over the bytes of its picture, its own prompt where it brings one, the
+/// limit of tokens in effect, the caption that came with the picture, and the round. Of two records of one chain with
+/// the same question one answer is enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct QuestionId(pub [u8; 16]);
 
 /// Decodes files into pixels. Called from blocking tasks, many at once.
 pub trait Decoder: Send + Sync + 'static {
@@ -255,7 +270,7 @@ pub struct Outgoing {
     pub destination: Destination,
     /// Key bytes.
     pub key: Option<Bytes>,
-    /// Value bytes.
+    /// Value bytes. `None`: a dead letter of a tombstone, or a caption that [`Repeats`] knows.
     pub value: Option<Bytes>,
     /// Headers, in order; values are UTF-8.
     pub headers: Vec<(&'static str, String)>,
@@ -273,6 +288,16 @@ pub trait Publisher: Send + Sync + 'static {
     /// # Errors
     /// [`PublishError`]: each variant says what becomes of the record.
     fn publish(&self, outgoing: Outgoing) -> BoxFuture<'static, Result<(), PublishError>>;
+}
+
+/// Looks on while the chain works, and changes nothing. Called between two messages of a stage: it
+/// returns at once, never waits and never panics.
+pub trait Observer: fmt::Debug + Send + Sync + 'static {
+    /// Every model has seen the picture of this record; its pixels are let go next.
+    fn seen(&self, record: &RecordId, image: &Arc<Image>);
+
+    /// The broker confirmed this caption or dead letter.
+    fn written(&self, outgoing: &Outgoing);
 }
 
 /// The input, as far as the chain must steer it.

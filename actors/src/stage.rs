@@ -24,6 +24,19 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// Every stage, in path order; a stage's place in it is `stage as usize`.
+    pub const ALL: [Self; 9] = [
+        Self::Intake,
+        Self::Fetch,
+        Self::Decode,
+        Self::Caption,
+        Self::Ground,
+        Self::Relate,
+        Self::ReadText,
+        Self::Merge,
+        Self::Publish,
+    ];
+
     /// The stages that work on a record and are timed.
     pub const TIMED: [Self; 7] = [
         Self::Fetch,

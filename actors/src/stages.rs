@@ -37,19 +37,36 @@ pub(crate) fn pass<M: Message + Carries>(next: &ActorRef<M>, mut message: M) {
     drop(next.cast(message));
 }
 
-/// A stage begins to work on a message: a panic from here on is about this record.
-pub(crate) fn take_up<M: Carries>(mut message: M) -> M {
-    message.delivery().in_hand = true;
+/// A stage begins to work on a message: its record is there from now on, and a panic is about it.
+pub(crate) fn take_up<M: Carries>(mut message: M, stage: Stage) -> M {
+    let delivery = message.delivery();
+    delivery.in_hand = true;
+    delivery.place.enter(stage);
     message
 }
 
 /// A number that depends on (id, round, stage) only: a replay chooses the same.
 pub(crate) fn choice(request: &Request, stage: Stage) -> u64 {
-    let mut hash = Sha256::new();
-    hash.update(request.id.as_bytes());
-    hash.update([0]);
-    hash.update(request.round.to_be_bytes());
-    hash.update(stage.as_str());
+    number(choice_hash(request, stage))
+}
+
+/// Another such number for each try after the first (0).
+pub(crate) fn choice_again(request: &Request, stage: Stage, again: u32) -> u64 {
+    if again == 0 {
+        return choice(request, stage);
+    }
+    number(choice_hash(request, stage).chain_update(again.to_be_bytes()))
+}
+
+fn choice_hash(request: &Request, stage: Stage) -> Sha256 {
+    Sha256::new()
+        .chain_update(request.id.as_bytes())
+        .chain_update([0])
+        .chain_update(request.round.to_be_bytes())
+        .chain_update(stage.as_str())
+}
+
+fn number(hash: Sha256) -> u64 {
     let hash = hash.finalize();
     u64::from_be_bytes(std::array::from_fn(|at| hash[at]))
 }
@@ -72,7 +89,15 @@ impl Exit {
         detail: impl Into<String>,
         attempts: u32,
     ) {
-        self.send(envelope.reject(Some(id), self.stage, reason, detail, attempts));
+        let mut rejected = envelope.reject(Some(id), self.stage, reason, detail, attempts);
+        if reason == Reason::ModelFailed {
+            let (outcomes, run) = (
+                &self.chain.outcomes,
+                self.chain.config.tolerance.model_failed_run,
+            );
+            rejected.body.held = !outcomes.failed(self.stage, &rejected.body.detail, run);
+        }
+        self.send(rejected);
     }
 
     /// Ends what was cut off.
@@ -119,6 +144,7 @@ impl Exit {
         });
         let failure = match result {
             Ok(found) => {
+                self.chain.outcomes.worked(self.stage);
                 let mut facts = (*model).clone();
                 facts.prompt = prompt.map(str::to_owned);
                 (envelope.body.models).insert(self.stage.as_str().to_owned(), facts);

@@ -7,6 +7,7 @@ mod redact;
 
 use std::{
     fmt,
+    sync::Arc,
     time::{Instant, SystemTime},
 };
 
@@ -20,9 +21,18 @@ use opentelemetry::{
     },
 };
 
-pub(crate) use redact::{redacted, without_secret, without_user};
+pub use redact::redacted;
+pub(crate) use redact::{without_secret, without_user};
 
-use crate::{config::Names, error::Reason, ports::Destination, record::Record, stage::Stage};
+use crate::{
+    activity::Counts,
+    config::Names,
+    error::Reason,
+    ports::Destination,
+    record::Record,
+    rules::{Action, Rules},
+    stage::Stage,
+};
 
 /// Records that ended, by `outcome` (`published`, `dead_lettered`).
 pub const RECORDS: &str = "vila2_records_total";
@@ -30,6 +40,8 @@ pub const RECORDS: &str = "vila2_records_total";
 pub const DEAD_LETTERS: &str = "vila2_dead_letters_total";
 /// Specialists that failed without losing the image, by `stage`.
 pub const DEGRADED: &str = "vila2_degraded_total";
+/// What became of captions that tripped a rule, by `rule` and `action`.
+pub const RULES: &str = "vila2_rules_total";
 /// Seconds a record waited for a stage.
 pub const QUEUE: &str = "vila2_stage_queue_seconds";
 /// Seconds a stage worked on a record.
@@ -60,16 +72,21 @@ pub(crate) struct Meters {
     pub(crate) in_flight: Gauge,
     pub(crate) image_bytes: Gauge,
     pub(crate) oldest: Gauge,
+    /// The same for whoever looks at this one chain.
+    pub(crate) counts: Arc<Counts>,
 }
 
 impl Meters {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(rules: &Rules) -> Self {
         // Counters exist from the start, so that a rate over them is never undefined.
         for reason in Reason::ALL {
             counter!(DEAD_LETTERS, "reason" => reason.as_str()).increment(0);
         }
         for stage in [Stage::Ground, Stage::Relate, Stage::ReadText] {
             counter!(DEGRADED, "stage" => stage.as_str()).increment(0);
+        }
+        for (rule, action) in rules.actions() {
+            ruled(rule, action).increment(0);
         }
         let outcome = |outcome: &'static str| {
             let counter = counter!(RECORDS, "outcome" => outcome);
@@ -87,6 +104,7 @@ impl Meters {
             in_flight: gauge!(IN_FLIGHT),
             image_bytes: gauge!(IMAGE_BYTES),
             oldest: gauge!(OLDEST),
+            counts: Arc::default(),
         }
     }
 
@@ -98,18 +116,30 @@ impl Meters {
     /// Counts a record whose caption was confirmed.
     pub(crate) fn published(&self) {
         self.published.increment(1);
+        self.counts.published();
     }
 
     /// Counts a record whose dead letter was confirmed.
     pub(crate) fn dead_lettered(&self, reason: Reason) {
         self.dead_lettered.increment(1);
+        self.counts.dead_lettered(reason);
         counter!(DEAD_LETTERS, "reason" => reason.as_str()).increment(1);
     }
 
     /// Counts a specialist that failed.
     pub(crate) fn degraded(&self, stage: Stage) {
         counter!(DEGRADED, "stage" => stage.as_str()).increment(1);
+        self.counts.degraded(stage);
     }
+
+    /// Counts a caption that tripped a rule, by what became of it.
+    pub(crate) fn ruled(&self, rule: &str, action: Action) {
+        ruled(rule, action).increment(1);
+    }
+}
+
+fn ruled(rule: &str, action: Action) -> Counter {
+    counter!(RULES, "rule" => rule.to_owned(), "action" => action.as_str())
 }
 
 /// One moment on both clocks: spans want wall time, the chain measures with [`Instant`].

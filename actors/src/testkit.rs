@@ -6,6 +6,9 @@
 mod fakes;
 mod harness;
 
+#[cfg(test)]
+pub(crate) use self::harness::header;
+
 pub use self::{
     fakes::{
         Answering, Decoding, FakePublisher, Fetching, Generating, Publishing, Seen, number_of,

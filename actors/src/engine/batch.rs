@@ -107,6 +107,9 @@ impl<M: BatchModel + ?Sized> Batch<M> {
         (counters.admitted).fetch_add(batch.len() as u64, std::sync::atomic::Ordering::Relaxed);
         counters.stepped(batch.len());
         self.host.batch.record(batch.len() as f64);
+        let working: Vec<_> = (batch.iter())
+            .map(|ask| self.host.works(&ask.ticket))
+            .collect();
         let result = self.host.call(|model| {
             let answers = model.run(&questions)?;
             if answers.len() == questions.len() {
@@ -117,6 +120,8 @@ impl<M: BatchModel + ?Sized> Batch<M> {
                 "{got} answers to {asked} questions"
             )))
         });
+        drop(working);
+        self.host.counters.runs(0);
         let worked = Worked::since(started);
         if batch.iter().any(|ask| ask.ticket.trace.recording) {
             let members = batch.iter().map(|ask| &ask.ticket.trace);

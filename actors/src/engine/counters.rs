@@ -1,7 +1,7 @@
 //! What an engine counts.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -26,6 +26,10 @@ pub struct EngineStats {
     pub tokens: u64,
     /// How often the model was built again.
     pub rebuilds: u64,
+    /// Requests in the model at this moment.
+    pub running: usize,
+    /// The most requests that it takes at once; 0 until it is loaded.
+    pub slots: usize,
 }
 
 /// Counters of one engine, written by its thread only.
@@ -40,6 +44,8 @@ pub(super) struct Counters {
     pub(super) members: AtomicU64,
     pub(super) tokens: AtomicU64,
     pub(super) rebuilds: AtomicU64,
+    pub(super) running: AtomicUsize,
+    pub(super) slots: AtomicUsize,
 }
 
 impl Counters {
@@ -53,6 +59,8 @@ impl Counters {
             members: AtomicU64::new(0),
             tokens: AtomicU64::new(0),
             rebuilds: AtomicU64::new(0),
+            running: AtomicUsize::new(0),
+            slots: AtomicUsize::new(0),
         }
     }
 
@@ -78,6 +86,12 @@ impl Counters {
     pub(super) fn stepped(&self, members: usize) {
         self.steps.fetch_add(1, Ordering::Relaxed);
         self.members.fetch_add(members as u64, Ordering::Relaxed);
+        self.runs(members);
+    }
+
+    /// Notes how many requests are in the model.
+    pub(super) fn runs(&self, members: usize) {
+        self.running.store(members, Ordering::Relaxed);
     }
 
     pub(super) fn stats(&self, name: &str, model: ModelFacts) -> EngineStats {
@@ -92,6 +106,8 @@ impl Counters {
             batch_mean: read(&self.members) as f64 / steps.max(1) as f64,
             tokens: read(&self.tokens),
             rebuilds: read(&self.rebuilds),
+            running: self.running.load(Ordering::Relaxed),
+            slots: self.slots.load(Ordering::Relaxed),
         }
     }
 }

@@ -15,10 +15,10 @@ use super::{
     host::{Host, rejects},
 };
 use crate::{
+    activity::Working,
     delivery::Worked,
     error::ModelError,
     ports::{Generated, Generator, RequestId},
-    stage::Stage,
 };
 
 /// How often deadlines are looked at; revocations are seen at once.
@@ -49,6 +49,7 @@ pub(super) fn serve(host: Host<dyn Generator>, mailbox: Receiver<Command<Questio
         engine.admit();
         engine.announce();
         engine.step();
+        engine.host.counters.runs(engine.running.len());
     }
     engine.hold();
 }
@@ -57,7 +58,7 @@ struct Generate {
     host: Host<dyn Generator>,
     /// Captions, in order of arrival.
     waiting: VecDeque<Asked>,
-    /// Questions about images that have their caption: they go first, so that few images are
+    /// Questions about images that have a caption: they go first, so that few images are
     /// between two questions, and each leaves as early as it can.
     followups: VecDeque<Asked>,
     /// Members of a batch that failed: each runs alone before anything else is admitted.
@@ -77,6 +78,7 @@ struct Running {
     ask: Asked,
     started: Instant,
     steps: u32,
+    _working: Working,
 }
 
 impl Generate {
@@ -108,10 +110,10 @@ impl Generate {
     }
 
     fn queue(&mut self, ask: Asked) {
-        if ask.ticket.stage == Stage::Caption {
-            self.waiting.push_back(ask);
-        } else {
+        if ask.ticket.follows_up() {
             self.followups.push_back(ask);
+        } else {
+            self.waiting.push_back(ask);
         }
     }
 
@@ -241,6 +243,7 @@ impl Generate {
             // Everything else is an error of the whole: it stands with the others.
             admitted => {
                 self.running.push(Running {
+                    _working: self.host.works(&ask.ticket),
                     id,
                     ask,
                     started,

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::{Ask, Facts, Failure, Ticket, counters::Counters};
 use crate::{
+    activity::Working,
     annotation::ModelFacts,
     chain::Chain,
     delivery::{Cut, Worked},
@@ -170,6 +171,11 @@ impl<M: ?Sized> Host<M> {
         } else {
             (worked >= ticket.left()).then_some(Cut::Expired)
         }
+    }
+
+    /// Counts a question as worked on, until what it returns is dropped.
+    pub(super) fn works(&self, ticket: &Ticket) -> Working {
+        self.chain.meters.counts.works(ticket.stage)
     }
 
     /// Answers that the model will not answer.

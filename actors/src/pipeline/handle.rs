@@ -10,10 +10,11 @@ use ractor::{Actor, ActorRef, SpawnErr};
 
 use super::{Parts, supervisor::Supervisor};
 use crate::{
+    activity::Activity,
     chain::{Abandoned, Chain},
     engine::{AnyEngine, EngineStats},
     intake::Intake,
-    ports::Source,
+    ports::{Observer, Source},
     writes::Outage,
 };
 
@@ -100,6 +101,28 @@ impl PipelineHandle {
     /// Sets the input that is told to go back after a restart of the chain.
     pub fn set_source(&self, source: Arc<dyn Source>) {
         *(self.shared.source.lock()).unwrap_or_else(PoisonError::into_inner) = Some(source);
+    }
+
+    /// Sets who looks on; the first call counts.
+    pub fn set_observer(&self, observer: Box<dyn Observer>) {
+        self.shared.chain.observed_by(observer);
+    }
+
+    /// What is where at this moment, and what was done so far.
+    #[must_use]
+    pub fn activity(&self) -> Activity {
+        let chain = &self.shared.chain;
+        Activity {
+            restarts: chain.restarts(),
+            breaker: chain.outcomes.look(),
+            ..chain.meters.counts.look()
+        }
+    }
+
+    /// Age of the oldest record on its way; `None`: none is.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Duration> {
+        self.shared.chain.ledger.oldest_unsettled()
     }
 
     /// Records that hold a permit: on their way, or cancelled and about to stop.

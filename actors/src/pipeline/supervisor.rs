@@ -124,6 +124,8 @@ impl Supervisor {
                 reason,
                 detail,
                 attempts,
+                // No model has seen it this time; restarts have a budget of their own.
+                held: false,
             };
             let rejected = match request::parse(value.as_deref()) {
                 Err(error) => rejected(None, Reason::BadRequest, error.to_string(), 1),

@@ -3,6 +3,10 @@
 mod breaker;
 mod faults;
 mod limits;
+mod lists;
+mod observed;
 mod outages;
 mod path;
+mod repeats;
+mod rules;
 mod telemetry;

@@ -53,7 +53,7 @@ impl Actor for Decode {
         message: Downloaded,
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
-        let Downloaded(envelope) = take_up(message);
+        let Downloaded(envelope) = take_up(message, Stage::Decode);
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move { inner.decode(envelope).await });
         Ok(())
@@ -151,6 +151,7 @@ impl Inner {
     ) -> Result<Result<T, Refused>, Cut> {
         let thread = delivery.waits(self.threads.one()).await?;
         let began = Instant::now();
+        let _working = self.exit.chain.meters.counts.works(Stage::Decode);
         let decoder = Arc::clone(&self.decoder);
         let work = thread.run(move || catch_unwind(AssertUnwindSafe(|| work(&*decoder))));
         let left = delivery.left().saturating_sub(*spent);

@@ -19,9 +19,10 @@ use crate::{
     engine::panicked,
     envelope::Envelope,
     error::{Disposition, FetchError, Reason},
+    fingerprint,
     image::Fetched,
-    message::{Admitted, Body, Downloaded},
-    ports::Fetcher,
+    message::{Admitted, Body, Downloaded, PublishMessage},
+    ports::{Fetcher, Repeats},
     record::Request,
     stage::Stage,
     telemetry::redacted,
@@ -32,6 +33,7 @@ pub(crate) struct Fetch(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) fetcher: Arc<dyn Fetcher>,
+    pub(crate) repeats: Option<Arc<dyn Repeats>>,
     /// Held for one attempt only, never while waiting for the next.
     pub(crate) sockets: Arc<Semaphore>,
     pub(crate) next: ActorRef<Downloaded>,
@@ -53,7 +55,7 @@ impl Actor for Fetch {
         message: Admitted,
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
-        let Admitted(envelope) = take_up(message);
+        let Admitted(envelope) = take_up(message, Stage::Fetch);
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move { inner.fetch(envelope).await });
         Ok(())
@@ -109,6 +111,9 @@ impl Inner {
         envelope.delivery.charge(spent.between);
         let id = || envelope.body.id.clone();
         match result {
+            Ok(Ok(fetched)) if self.is_repeat(&envelope, &fetched) => {
+                pass(&self.exit.publish, PublishMessage::Repeated(envelope));
+            }
             Ok(Ok(fetched)) => {
                 envelope.delivery.credit = credit;
                 pass(
@@ -125,6 +130,14 @@ impl Inner {
                 self.exit.cut(envelope, id, cut);
             }
         }
+    }
+
+    fn is_repeat(&self, envelope: &Envelope<Request>, fetched: &Fetched) -> bool {
+        self.repeats.as_ref().is_some_and(|repeats| {
+            let config = &self.exit.chain.config.caption;
+            let question = fingerprint::question(&envelope.body, &fetched.body, config);
+            repeats.is_repeat(&envelope.delivery.record().id, question)
+        })
     }
 
     async fn attempts(
@@ -144,10 +157,11 @@ impl Inner {
             (delivery.waits(credit.reserve_expected(config.expected_bytes))).await?;
             let socket = delivery.waits(self.sockets.acquire()).await?;
             let began = Instant::now();
+            let working = self.exit.chain.meters.counts.works(Stage::Fetch);
             let once = async { self.fetcher.fetch(url, credit).await };
             let once = AssertUnwindSafe(once).catch_unwind();
             let result = delivery.within(left(spent), once).await;
-            drop(socket);
+            drop((socket, working));
             let took = began.elapsed();
             let error = match result {
                 Ok(Ok(Err(FetchError::NoRoom { bytes }))) if spent.returned < FREE_RETURNS => {

@@ -42,7 +42,7 @@ impl Actor for Ground {
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
         let config = &self.exit.chain.config.ground;
-        match take_up(message) {
+        match take_up(message, Stage::Ground) {
             GroundMessage::Captioned(envelope) => self.ask(myself, envelope),
             GroundMessage::Answered(envelope, answer) => {
                 let mode = config.specialist.mode;

@@ -41,7 +41,7 @@ impl Actor for Merge {
         message: Read,
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
-        let Read(envelope) = take_up(message);
+        let Read(envelope) = take_up(message, Stage::Merge);
         #[cfg(test)]
         crate::testkit::panic_in_the_stage(&envelope.body.request);
         self.merge(envelope);
@@ -67,6 +67,7 @@ impl Merge {
         (envelope.delivery).worked(Stage::Merge, Worked::since(started), error, Vec::new);
         match merged {
             Ok(merged) => {
+                self.exit.chain.outcomes.worked(Stage::Merge);
                 let envelope = envelope.map(|draft| Finished { draft, merged });
                 pass(&self.next, PublishMessage::Merged(envelope));
             }

@@ -4,7 +4,11 @@
 //! Captions come in no order. A write that was not confirmed may still have arrived, so trying it
 //! again may repeat it: the repetition has the same `vila2-source`.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::FutureExt;
 use opentelemetry::{
@@ -26,6 +30,7 @@ use crate::{
     message::{Finished, PublishMessage, Rejected},
     outgoing,
     ports::{Destination, Outgoing, Publisher},
+    record::Request,
     stage::Stage,
 };
 
@@ -69,11 +74,12 @@ impl Actor for Publish {
         message: PublishMessage,
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
-        let message = take_up(message);
+        let message = take_up(message, Stage::Publish);
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move {
             match message {
                 PublishMessage::Merged(envelope) => inner.caption(envelope).await,
+                PublishMessage::Repeated(envelope) => inner.repeat(envelope).await,
                 PublishMessage::Rejected(envelope) => inner.dead_letter(envelope).await,
             }
         });
@@ -83,14 +89,13 @@ impl Actor for Publish {
 
 impl Inner {
     async fn caption(&self, envelope: Envelope<Finished>) {
-        self.breaker.worked();
         let Envelope { delivery, body } = envelope;
         let id = body.draft.request.id.clone();
         let context = self.send_span(&delivery, Destination::Captions, Some(&id));
         let config = &self.chain.config;
         let fingerprint = Fingerprint::of_draft(&body.draft, config, &self.identities);
         let outgoing = outgoing::caption(&delivery, body, &fingerprint, &context);
-        match self.write(&delivery, outgoing, &context).await {
+        match self.write(&delivery, &outgoing, &context).await {
             Ok(()) => {
                 let (source, trace_id) = (&delivery.record().id, delivery.trace.id());
                 tracing::debug!(%source, %trace_id, id, "published");
@@ -106,10 +111,24 @@ impl Inner {
         }
     }
 
+    async fn repeat(&self, envelope: Envelope<Request>) {
+        let Envelope { delivery, body } = envelope;
+        let context = self.send_span(&delivery, Destination::Captions, Some(&body.id));
+        let outgoing = outgoing::repeat(&delivery, body.id);
+        match self.write(&delivery, &outgoing, &context).await {
+            Ok(()) => delivery.settle(Outcome::Published),
+            Err(Unwritten::LetGo) => delivery.let_go(),
+            Err(Unwritten::TooLarge(detail)) => {
+                let source = &delivery.record().id;
+                (self.chain).fail(format!("no repeat can be written for {source}: {detail}"));
+                delivery.let_go();
+            }
+        }
+    }
+
     async fn dead_letter(&self, envelope: Envelope<Rejected>) {
         let Envelope { delivery, body } = envelope;
-        if body.reason == Reason::ModelFailed && !self.breaker.failed(&delivery, &body.detail).await
-        {
+        if body.held && !self.breaker.hold(&delivery, body.stage).await {
             delivery.let_go();
             return;
         }
@@ -119,10 +138,10 @@ impl Inner {
             value: None,
             ..outgoing.clone()
         };
-        let mut written = self.write(&delivery, outgoing, &context).await;
+        let mut written = self.write(&delivery, &outgoing, &context).await;
         if let Err(Unwritten::TooLarge(_)) = written {
             // Better the reason without the bytes than a record that holds its partition for ever.
-            written = self.write(&delivery, bare, &context).await;
+            written = self.write(&delivery, &bare, &context).await;
         }
         match written {
             Ok(()) => {
@@ -153,12 +172,13 @@ impl Inner {
     async fn write(
         &self,
         delivery: &Delivery,
-        outgoing: Outgoing,
+        outgoing: &Outgoing,
         context: &Context,
     ) -> Result<(), Unwritten> {
         let (id, epoch) = (&delivery.record().id, delivery.epoch());
         let held = self.chain.writes.begin(outgoing.destination);
-        let mut wait = FIRST_WAIT;
+        let _working = self.chain.meters.counts.works(Stage::Publish);
+        let (began, mut wait) = (Instant::now(), FIRST_WAIT);
         let result = loop {
             if !delivery.is_current() {
                 break Err(Unwritten::LetGo);
@@ -168,7 +188,10 @@ impl Inner {
             let result = (AssertUnwindSafe(once).catch_unwind().await)
                 .unwrap_or_else(|panic| Err(PublishError::Unavailable(panicked(panic.as_ref()))));
             match result {
-                Ok(()) => break Ok(()),
+                Ok(()) => {
+                    self.chain.observed(|observer| observer.written(outgoing));
+                    break Ok(());
+                }
                 Err(PublishError::TooLarge { bytes, detail }) => {
                     break Err(Unwritten::TooLarge(format!("{bytes} bytes: {detail}")));
                 }
@@ -197,6 +220,7 @@ impl Inner {
         };
         if !matches!(result, Err(Unwritten::LetGo)) {
             held.answered();
+            (self.chain.meters.counts).worked(Stage::Publish, began.elapsed());
         }
         if delivery.trace.recording {
             if result.is_err() {

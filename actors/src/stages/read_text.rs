@@ -41,7 +41,7 @@ impl Actor for ReadText {
         message: ReadTextMessage,
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
-        match take_up(message) {
+        match take_up(message, Stage::ReadText) {
             ReadTextMessage::Related(envelope) => self.ask(myself, envelope),
             ReadTextMessage::Answered(envelope, answer) => {
                 let mode = self.exit.chain.config.read_text.mode;
@@ -77,7 +77,12 @@ impl ReadText {
 
     fn forward(&self, mut envelope: Envelope<Draft>) {
         // No model will look at the pixels any more: their credit goes back early.
-        envelope.body.image = None;
+        if let Some(image) = envelope.body.image.take() {
+            let record = &envelope.delivery.record().id;
+            self.exit
+                .chain
+                .observed(|observer| observer.seen(record, &image));
+        }
         envelope.delivery.credit.release();
         pass(&self.next, Read(envelope));
     }

@@ -42,7 +42,7 @@ impl Actor for Relate {
         message: RelateMessage,
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
-        match take_up(message) {
+        match take_up(message, Stage::Relate) {
             RelateMessage::Grounded(envelope) => self.ask(myself, envelope),
             RelateMessage::Answered(envelope, answer) => {
                 let mode = self.exit.chain.config.relate.mode;

@@ -19,7 +19,8 @@ const SIGNING: [&str; 7] = [
 
 /// `url` without user, password and the values that sign it; all else as it was. What
 /// cannot be read as a URL is not shown.
-pub(crate) fn redacted(url: &str) -> String {
+#[must_use]
+pub fn redacted(url: &str) -> String {
     let Ok(mut parsed) = Url::parse(url) else {
         return REDACTED.to_owned();
     };

@@ -53,6 +53,8 @@ pub enum Decoding {
 pub enum Generating {
     /// Writes the text in so many steps.
     Text(String, u32),
+    /// Repeats itself after so many steps, and is stopped with this text.
+    Repeats(String, u32),
     /// Refuses the input on admission.
     Refuses,
     /// Blames this request in its first step.
@@ -282,11 +284,16 @@ impl Generator for FakeGenerator {
         self.running.retain_mut(|(id, does, steps)| {
             *steps += 1;
             match does {
-                Generating::Text(text, wanted) if *steps >= *wanted => {
+                Generating::Text(text, wanted) | Generating::Repeats(text, wanted)
+                    if *steps >= *wanted =>
+                {
                     let generated = Generated {
                         text: text.clone(),
                         tokens: *steps,
-                        finish: Finish::Stop,
+                        finish: match does {
+                            Generating::Repeats(..) => Finish::Repeat,
+                            _ => Finish::Stop,
+                        },
                     };
                     ended.push((*id, Ok(generated)));
                     false

@@ -23,8 +23,8 @@ use crate::{
     list::ListSource,
     pipeline::{Pipeline, PipelineHandle, Ports, StartError},
     ports::{
-        Destination, Footprint, Generator, Load, Located, Outgoing, Prompt, Relater, Source,
-        TextReader,
+        Destination, Footprint, Generator, Load, Located, Outgoing, Prompt, Relater, Repeats,
+        Source, TextReader,
     },
 };
 
@@ -60,6 +60,7 @@ pub struct World {
     pub check_reader: Script<(), Result<(), ModelError>>,
     /// What the source is told to hold.
     pub topic: &'static str,
+    pub repeats: Option<Arc<dyn Repeats>>,
 }
 
 impl Default for World {
@@ -85,6 +86,7 @@ impl Default for World {
             check: Arc::new(|()| Ok(())),
             check_reader: Arc::new(|()| Ok(())),
             topic: "images",
+            repeats: None,
         }
     }
 }
@@ -163,6 +165,7 @@ impl World {
             merger: Arc::new(FakeMerger),
             publisher: Arc::clone(&publisher) as _,
             source: None,
+            repeats: self.repeats,
             generators: BTreeMap::from([(String::from("captioner"), generator)]),
             text_reader: Some(text_reader),
             relater: Some(relater),

@@ -74,11 +74,13 @@ async fn a_run_of_bad_records_goes_through_where_the_model_passes_its_self_check
     let mut world = failing(|number| number < 45);
     let asked = counted(&mut world);
     let mut chain = world.start().await;
-    chain.push(60);
+    chain.push(45);
     chain.run().await;
     assert_eq!(chain.dead().len(), 45);
-    assert_eq!(chain.captions().len(), 15);
     assert_eq!(asked.load(Ordering::Relaxed), 2, "after 20 and after 40");
+    chain.push(15);
+    chain.run().await;
+    assert_eq!(chain.captions().len(), 15);
     assert!(!chain.handle.has_failed());
     chain.finish().await;
 }
@@ -148,13 +150,43 @@ async fn when_nine_in_ten_fail_it_stops_although_the_model_passes_and_names_the_
 
 #[tokio::test]
 async fn when_fewer_than_nine_in_ten_fail_the_work_goes_on() {
-    // One in two: failures are known before successes have gone through the later stages, so with
-    // more of them the first 200 outcomes may nearly all be failures.
-    let mut chain = failing(|number| number % 2 != 0).start().await;
-    chain.push(480);
+    // Six in seven are 86 %.
+    let mut chain = failing(|number| number % 7 != 0).start().await;
+    chain.push(490);
     chain.run().await;
-    assert_eq!(chain.dead().len(), 240);
-    assert_eq!(chain.captions().len(), 240);
+    assert_eq!(chain.dead().len(), 420);
+    assert_eq!(chain.captions().len(), 70);
+    chain.finish().await;
+}
+
+#[tokio::test]
+async fn successes_that_wait_in_a_later_stage_count_from_the_moment_the_captioner_answered() {
+    // Nothing is read before 200 questions have failed, each twice: published ones alone would be
+    // no success at all until then, and 40 failures in a row would ask the models.
+    let (mut world, failed) = (failing(|_| false), Arc::new(AtomicUsize::new(0)));
+    let (count, wait) = (Arc::clone(&failed), Arc::clone(&failed));
+    world.generate = Arc::new(move |(number, prompt)| {
+        // Numbers that one step answers: a longer answer would let more failures pass by.
+        if number % 7 == 0 {
+            return World::generated(number, &prompt);
+        }
+        count.fetch_add(1, Ordering::Relaxed);
+        Generating::Fails
+    });
+    let read = Arc::clone(&world.read_text);
+    world.read_text = Arc::new(move |number| {
+        while wait.load(Ordering::Relaxed) < 400 {
+            std::thread::yield_now();
+        }
+        read(number)
+    });
+    let asked = counted(&mut world);
+    let mut chain = world.start().await;
+    chain.push(490);
+    chain.run().await;
+    assert_eq!(chain.dead().len(), 420);
+    assert_eq!(chain.captions().len(), 70);
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
     chain.finish().await;
 }
 

@@ -236,6 +236,7 @@ async fn every_metric_of_the_contract_that_is_the_chains_is_there() {
         "vila2_in_flight_records{}",
         "vila2_oldest_unsettled_seconds{}",
         "vila2_records_total{outcome}",
+        "vila2_rules_total{rule,action}",
         "vila2_stage_queue_seconds{stage}",
         "vila2_stage_work_seconds{stage}",
         "vila2_tokens_total{engine}",
