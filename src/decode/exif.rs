@@ -15,6 +15,9 @@ const COMPRESSION: u16 = 0x0103;
 const PHOTOMETRIC: u16 = 0x0106;
 const BITS: u16 = 0x0102;
 const SAMPLES: u16 = 0x0115;
+const STRIP_LENGTHS: u16 = 0x0117;
+const PLANES: u16 = 0x011c;
+const TILE_WIDTH: u16 = 0x0142;
 
 /// How far into EXIF data its TIFF header is looked for.
 const SEARCHED: usize = 64;
@@ -81,6 +84,21 @@ impl<'a> Directory<'a> {
     /// Samples a pixel.
     pub(super) fn samples(&self) -> Option<u64> {
         self.number(SAMPLES)
+    }
+
+    /// 1: the samples of a pixel lie together; 2: each in a plane of its own.
+    pub(super) fn planes(&self) -> Option<u64> {
+        self.number(PLANES)
+    }
+
+    /// Whether the pixels lie in tiles, not in strips.
+    pub(super) fn is_tiled(&self) -> bool {
+        self.number(TILE_WIDTH).is_some()
+    }
+
+    /// Whether it says how long its strips are.
+    pub(super) fn has_strip_lengths(&self) -> bool {
+        self.values(STRIP_LENGTHS).next().is_some()
     }
 
     /// An XMP packet.

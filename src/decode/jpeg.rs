@@ -1,20 +1,34 @@
-//! JPEG, straight through zune-jpeg: the `image` crate reads the same way but fills in what is
-//! missing without a word.
+//! JPEG, by the code of libjpeg-turbo: what cameras, browsers and Pillow agree on is its output.
+//!
+//! It fills in what a damaged scan lacks, as Pillow does. What ends too early is found by the
+//! markers beforehand.
+
+mod markers;
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use image::metadata::Orientation;
+use mozjpeg::{ColorSpace, Decompress};
 use vila2_actors::error::DecodeError;
-use zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
-use zune_jpeg::{JpegDecoder, errors::DecodeErrors};
 
+use self::markers::{
+    Ending, SOS, Segment, ending, few_scans, headers, holds_coefficients, markers,
+};
 use super::{Claim, Frame, SIDE_CHUNK, exif};
+
+/// The most scans of a picture. Each is gone through in full, also where it holds nothing: a small
+/// file of many would keep a core for hours. Cameras and encoders write ten or so.
+const MAX_SCANS: usize = 100;
 
 /// Reads size and layout from the header.
 pub(super) fn claim(body: &[u8]) -> Result<Claim, DecodeError> {
     let Some(header) = FrameHeader::of(body)? else {
-        return Err(if is_complete(body) {
-            DecodeError::Corrupt("the JPEG has no frame header".to_owned())
-        } else {
-            truncated()
+        return Err(match ending(body) {
+            Ending::Cut => truncated(),
+            Ending::Whole | Ending::Lost => corrupt("it has no frame header"),
         });
     };
     let FrameHeader {
@@ -23,9 +37,9 @@ pub(super) fn claim(body: &[u8]) -> Result<Claim, DecodeError> {
         components,
     } = header;
     let pixels = u64::from(width) * u64::from(height);
-    // Progressive and multi-scan files hold all coefficients, two bytes each; 4:4:4 is the worst.
+    // two bytes a coefficient; 4:4:4 is the worst
     let coefficients = pixels * 2 * u64::from(components);
-    let whole = if holds_coefficients(body) {
+    let whole = if holds_coefficients(body, components) {
         coefficients
     } else {
         0
@@ -39,23 +53,26 @@ pub(super) fn claim(body: &[u8]) -> Result<Claim, DecodeError> {
 
 /// Decodes to RGB.
 pub(super) fn decode(body: &[u8]) -> Result<Frame, DecodeError> {
-    if !is_complete(body) {
-        return Err(truncated());
-    }
-    let orientation = orientation(body);
-    // Strict first: it is silent only about files without a fault. A file with a fault that every
-    // viewer forgives (junk between headers, a wrong restart marker) is read again leniently.
-    let (decoder, rgb) = match decoded(body, true) {
-        Ok(done) => done,
-        Err(error) if is_premature(&error) => return Err(truncated()),
-        Err(_) => decoded(body, false).map_err(|e| meaning(e, body))?,
+    let Some(FrameHeader { components, .. }) = FrameHeader::of(body)? else {
+        return Err(corrupt("it has no frame header"));
     };
-    let (width, height) = size(&decoder);
+    match ending(body) {
+        Ending::Whole => few_scans(body)?,
+        Ending::Cut => return Err(truncated()),
+        Ending::Lost => return Err(corrupt("a segment is longer than the file")),
+    }
+    // The library reports a fatal fault by unwinding; nothing is shared that could be left broken.
+    let read = catch_unwind(AssertUnwindSafe(|| pixels(body, components)));
+    let (width, height, rgb) = match read {
+        Ok(Ok(pixels)) => pixels,
+        Ok(Err(error)) => return Err(meaning(&error.to_string())),
+        Err(fault) => return Err(meaning(text(&*fault))),
+    };
     Ok(Frame {
         width,
         height,
         rgb,
-        orientation,
+        orientation: orientation(body),
     })
 }
 
@@ -141,136 +158,65 @@ fn orientation(body: &[u8]) -> Orientation {
     exif::orientation(alone.or(Some(&joined)), of_kind(XMP).next())
 }
 
-type Opened<'a> = JpegDecoder<ZCursor<&'a [u8]>>;
-
-fn opened(body: &[u8], strict: bool) -> Result<Opened<'_>, DecodeErrors> {
-    let options = DecoderOptions::default()
-        .set_strict_mode(strict)
-        .set_max_width(usize::MAX) // bounded by pixels, elsewhere
-        .set_max_height(usize::MAX)
-        .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(body), options);
-    decoder.decode_headers()?;
-    Ok(decoder)
-}
-
-fn decoded(body: &[u8], strict: bool) -> Result<(Opened<'_>, Vec<u8>), DecodeErrors> {
-    let mut decoder = opened(body, strict)?;
-    let (width, height) = size(&decoder);
-    let mut rgb = vec![0; width as usize * height as usize * 3];
-    decoder.decode_into(&mut rgb)?;
-    Ok((decoder, rgb))
-}
-
-fn size(decoder: &Opened<'_>) -> (u32, u32) {
-    let (width, height) = decoder.dimensions().unwrap_or_default();
-    (width as u32, height as u32) // both come from 16 bits
-}
-
-fn is_premature(error: &DecodeErrors) -> bool {
-    matches!(error, DecodeErrors::ExhaustedData)
-        || matches!(error, DecodeErrors::FormatStatic(text) if text.contains("Premature end"))
-}
-
-fn truncated() -> DecodeError {
-    DecodeError::Truncated("the JPEG ends before its end marker or its last row".to_owned())
-}
-
-fn meaning(error: DecodeErrors, body: &[u8]) -> DecodeError {
-    match error {
-        DecodeErrors::Unsupported(kind) => {
-            DecodeError::UnsupportedFormat(format!("a kind of JPEG not decoded here: {kind:?}"))
-        }
-        error if is_premature(&error) || !is_complete(body) => truncated(),
-        error => DecodeError::Corrupt(format!("{error:?}")),
+/// Width, height and RGB.
+fn pixels(body: &[u8], components: u8) -> std::io::Result<(u32, u32, Vec<u8>)> {
+    let header = Decompress::new_mem(body)?;
+    let (width, height) = header.size();
+    let size = (width as u32, height as u32); // both come from 16 bits
+    let mut rgb = vec![0; width * height * 3];
+    if components != 4 {
+        header.rgb()?.read_scanlines_into(&mut rgb)?;
+        return Ok((size.0, size.1, rgb));
     }
-}
-
-const SOI: u8 = 0xd8;
-const EOI: u8 = 0xd9;
-const SOS: u8 = 0xda;
-
-/// Walks the markers of a JPEG file.
-#[derive(Debug, Clone)]
-struct Markers<'a> {
-    body: &'a [u8],
-    at: usize,
-}
-
-/// A marker and its data, as far as they are there.
-#[derive(Debug, Clone, Copy)]
-struct Segment<'a> {
-    marker: u8,
-    data: &'a [u8],
-}
-
-impl<'a> Iterator for Markers<'a> {
-    type Item = Segment<'a>;
-
-    /// The next marker. Segments are skipped by their length, so a thumbnail's markers inside of
-    /// one do not count; entropy-coded data is skipped by its stuffing.
-    fn next(&mut self) -> Option<Segment<'a>> {
-        loop {
-            let rest = self.body.get(self.at..)?;
-            self.at += rest.iter().position(|byte| *byte == 0xff)? + 1;
-            let marker = *self.body.get(self.at)?;
-            match marker {
-                0xff => {}                                 // fill: look at this byte again
-                0x00 | 0x01 | 0xd0..=0xd7 => self.at += 1, // stuffing, TEM, restart
-                SOI | EOI => {
-                    self.at += 1;
-                    return Some(Segment { marker, data: &[] });
-                }
-                _ => {
-                    let length = self.body.get(self.at + 1..self.at + 3)?;
-                    let length = usize::from(u16::from_be_bytes([length[0], length[1]])).max(2);
-                    let start = self.at + 3;
-                    self.at += 1 + length;
-                    let end = self.at.min(self.body.len());
-                    let data = &self.body[start..end];
-                    return Some(Segment { marker, data });
-                }
+    let mut inks = header.to_colorspace(ColorSpace::JCS_CMYK)?;
+    let mut line = vec![0; width * 4];
+    for row in rgb.chunks_exact_mut(width * 3) {
+        inks.read_scanlines_into(&mut line)?;
+        for (pixel, ink) in row.chunks_exact_mut(3).zip(line.chunks_exact(4)) {
+            // Stored inverted, the Adobe way: what is stored as black is the light that it leaves.
+            let light = ink[3];
+            for (colour, stored) in pixel.iter_mut().zip(ink) {
+                *colour = light - scaled(255 - stored, light);
             }
         }
     }
+    Ok((size.0, size.1, rgb))
 }
 
-fn markers(body: &[u8]) -> Markers<'_> {
-    Markers { body, at: 2 }
+/// `a × b / 255`, rounded.
+fn scaled(a: u8, b: u8) -> u8 {
+    let product = u32::from(a) * u32::from(b) + 128;
+    (((product >> 8) + product) >> 8) as u8
 }
 
-/// The segments in front of the first scan.
-fn headers(body: &[u8]) -> impl Iterator<Item = Segment<'_>> + Clone {
-    markers(body).take_while(|segment| segment.marker != SOS)
+/// What the library unwinds with.
+fn text(fault: &(dyn Any + Send)) -> &str {
+    let owned = fault.downcast_ref::<String>().map(String::as_str);
+    owned
+        .or_else(|| fault.downcast_ref::<&str>().copied())
+        .unwrap_or("a fault without a name")
 }
 
-/// Whether the end marker follows the scans. What comes after it is nobody's business.
-fn is_complete(body: &[u8]) -> bool {
-    markers(body)
-        .skip_while(|segment| segment.marker != SOS)
-        .any(|segment| segment.marker == EOI)
+fn truncated() -> DecodeError {
+    DecodeError::Truncated("the JPEG ends before its end marker".to_owned())
 }
 
-/// Whether the decoder keeps all coefficients: progressive, or components in scans of their own.
-fn holds_coefficients(body: &[u8]) -> bool {
-    let all = markers(body).map(|segment| segment.marker);
-    let mut scans = all.filter(|marker| matches!(*marker, 0xc2 | SOS));
-    // the first of them is a progressive frame, or there is more than one scan
-    scans.next() != Some(SOS) || scans.next().is_some()
+fn corrupt(detail: &str) -> DecodeError {
+    DecodeError::Corrupt(format!("a damaged JPEG: {detail}"))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_end_marker_inside_of_a_segment_does_not_count() {
-        let mut file = vec![0xff, SOI, 0xff, 0xe1, 0, 6, 0xff, EOI, 0, 0];
-        file.extend([0xff, SOS, 0, 2, 1, 2, 0xff, 0, 3, 0xff, 0xd0, 4]);
-        assert!(!is_complete(&file));
-        file.extend([0xff, 0xff, EOI]);
-        assert!(is_complete(&file));
-        file.extend(b"trailing junk");
-        assert!(is_complete(&file));
+/// The library's fatal faults: kinds that it does not know, else damage.
+fn meaning(fault: &str) -> DecodeError {
+    const UNKNOWN: [&str; 5] = [
+        "nsupported",
+        "not supported",
+        "not implemented",
+        "Sorry",
+        "omitted",
+    ];
+    let fault = fault.trim_start_matches("libjpeg fatal error: ");
+    if UNKNOWN.iter().any(|word| fault.contains(word)) {
+        return DecodeError::UnsupportedFormat(format!("a kind of JPEG not decoded here: {fault}"));
     }
+    corrupt(fault)
 }

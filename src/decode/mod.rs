@@ -17,7 +17,7 @@
 //!
 //! A file that ends too early is refused as truncated even where a decoder would fill in grey. (A
 //! JPEG that somebody cut and closed again with an end marker looks whole, here and to Pillow.)
-//! Files that lack only an end mark are read. TIFF with a palette is not supported.
+//! PNG, GIF and BMP files that lack only an end mark are read. TIFF with a palette is not supported.
 //!
 //! **Side chunks** (profiles, texts, EXIF) reach no decoder that would unpack them: of what may
 //! say which way is up, the first [`SIDE_CHUNK`] bytes are read, the rest is passed over.
@@ -57,7 +57,7 @@ pub use self::{
 const SIDE_CHUNK: usize = 1 << 20;
 
 /// Bumped whenever the same file gives other pixels.
-const PIXELS: &str = "pixels/1";
+const PIXELS: &str = "pixels/2";
 
 /// How to decode; the `[decode]` section of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq)]

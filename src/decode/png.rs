@@ -24,7 +24,12 @@ const END: &[u8] = b"\0\0\0\0IEND\xae\x42\x60\x82";
 /// Reads size and layout from the header.
 pub(super) fn claim(body: &[u8]) -> Result<Claim, DecodeError> {
     let outline = Outline::of(body)?;
-    let reader = outline.opened(body).map_err(|e| outline.meaning(e))?;
+    let reader = match outline.opened(body) {
+        Ok(reader) => reader,
+        // More than the decoder can count: what is allowed is decided by the size, elsewhere.
+        Err(DecodingError::LimitsExceeded) => return outline.huge(),
+        Err(error) => return Err(outline.meaning(error)),
+    };
     let (width, height) = reader.info().size();
     let color = color(&reader)?;
     let each = u64::from(color.bytes_per_pixel()) + copied_bytes(color);
@@ -169,6 +174,19 @@ impl<'a> Outline<'a> {
             bytes: row.saturating_add(SLACK),
         });
         decoder.read_info()
+    }
+
+    /// What the header claims of a picture that is too large to open.
+    fn huge(&self) -> Result<Claim, DecodeError> {
+        let data = Chunk::at(self.head, 8).map_or(&[][..], |header| header.data);
+        let &[w0, w1, w2, w3, h0, h1, h2, h3, ..] = data else {
+            return Err(raster::truncated(Format::Png));
+        };
+        Ok(Claim {
+            width: u32::from_be_bytes([w0, w1, w2, w3]),
+            height: u32::from_be_bytes([h0, h1, h2, h3]),
+            bytes: u64::MAX,
+        })
     }
 
     /// Bytes that reading the orientation holds, before there are pixels.

@@ -21,6 +21,7 @@ const JPEG: u64 = 7;
 
 /// Reads size and layout from the header.
 pub(super) fn claim(body: &[u8]) -> Result<Claim, DecodeError> {
+    known_layout(body)?;
     let decoder = opened(body)?;
     let (width, height) = decoder.dimensions();
     let color = decoder.color_type();
@@ -36,6 +37,23 @@ pub(super) fn claim(body: &[u8]) -> Result<Claim, DecodeError> {
         height,
         bytes: u64::from(width) * u64::from(height) * each,
     })
+}
+
+/// Refuses layouts that the decoder panics at, or lays out wrongly.
+fn known_layout(body: &[u8]) -> Result<(), DecodeError> {
+    let Some(directory) = Directory::first(body) else {
+        return Ok(()); // the decoder says what is wrong with it
+    };
+    let kind = if directory.is_tiled() && directory.planes() == Some(2) {
+        "tiles, with each colour in tiles of its own (planar)"
+    } else if !directory.is_tiled() && !directory.has_strip_lengths() {
+        "strips without their lengths (StripByteCounts)"
+    } else {
+        return Ok(());
+    };
+    Err(DecodeError::UnsupportedFormat(format!(
+        "a kind of TIFF not decoded here: {kind}"
+    )))
 }
 
 /// Decodes the first picture to RGB.

@@ -101,3 +101,31 @@ fn tiffs_of_compressions_and_samples_not_decoded_are_named() {
         assert!(error.to_string().contains(name), "{name}: {error}");
     }
 }
+
+/// A TIFF of grey pixels, 48 × 32, with these entries (tag, value) beside the usual ones.
+fn tiff(entries: &[(u16, u16)]) -> Vec<u8> {
+    let mut all = vec![(256, 48), (257, 32), (258, 8), (259, 1), (262, 1), (277, 1)];
+    all.extend(entries);
+    all.sort_unstable();
+    let mut body = b"II*\0\x08\0\0\0".to_vec();
+    body.extend((all.len() as u16).to_le_bytes());
+    for (tag, value) in &all {
+        body.extend(tag.to_le_bytes());
+        body.extend([3, 0, 1, 0, 0, 0]);
+        body.extend(value.to_le_bytes());
+        body.extend([0, 0]);
+    }
+    body.extend([0; 4]);
+    body.resize(256 + 48 * 32, 7);
+    body
+}
+
+#[test]
+fn tiffs_of_layouts_not_decoded_are_named() {
+    decode(tiff(&[(273, 256), (278, 32), (279, 1536)])).expect("strips of known lengths");
+    let told = kind_named(tiff(&[(273, 256), (278, 32)]));
+    assert!(told.contains("StripByteCounts"), "{told}");
+    let tiles = [(284, 2), (322, 48), (323, 32), (324, 256), (325, 1536)];
+    let told = kind_named(tiff(&tiles));
+    assert!(told.contains("planar"), "{told}");
+}

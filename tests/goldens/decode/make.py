@@ -6,6 +6,7 @@ convert() clips to 255, the high bytes.
 """
 import io, pathlib, shutil
 import numpy as np
+import jpegs
 from PIL import Image, ImageOps, ImageCms, TiffImagePlugin
 
 here = pathlib.Path(__file__).parent
@@ -75,6 +76,33 @@ at = data.index(b"Adobe")
 assert data[at + 11] == 0
 data[at + 11] = 2
 (files / "ycck.jpg").write_bytes(data)
+# layouts that Pillow reads and does not write
+ycbcr = [np.asarray(band) for band in Image.fromarray(scene(52, 37)).convert("YCbCr").split()]
+bands = [scene(52, 37)[..., i] for i in range(3)]
+LAYOUTS = {
+    "420": [(2, 2), (1, 1), (1, 1)],
+    "440": [(1, 2), (1, 1), (1, 1)],
+    "422": [(2, 1), (1, 1), (1, 1)],
+    "411": [(4, 1), (1, 1), (1, 1)],
+    "coarse_luma": [(1, 1), (2, 2), (2, 2)],
+    "third": [(3, 1), (1, 1), (1, 1)],
+    "uneven": [(2, 2), (2, 1), (1, 2)],
+}
+SCANS = {"together": [[0, 1, 2]], "apart": [[0], [1], [2]], "luma_first": [[0], [1, 2]], "luma_last": [[2], [1], [0]]}
+for layout, sampling in LAYOUTS.items():
+    for order, scans in SCANS.items():
+        (files / f"{layout}_{order}.jpg").write_bytes(jpegs.jpeg(ycbcr, sampling, scans, head=jpegs.JFIF))
+whole, ids = [(1, 1)] * 3, list(b"RGB")
+for name, planes, named, head in [
+    ("jfif_adobe0", ycbcr, None, jpegs.JFIF + jpegs.adobe(0)),
+    ("adobe0", bands, None, jpegs.adobe(0)),
+    ("adobe1", ycbcr, None, jpegs.adobe(1)),
+    ("jfif_ids_rgb", ycbcr, ids, jpegs.JFIF),
+    ("ids_rgb", bands, ids, b""),
+    ("ids_odd", ycbcr, [7, 9, 40], b""),
+    ("adobe1_ids_rgb", ycbcr, ids, jpegs.adobe(1)),
+]:
+    (files / f"{name}.jpg").write_bytes(jpegs.jpeg(planes, whole, [[0, 1, 2]], named, head))
 # an ICC profile that is not sRGB: it is ignored
 lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
 save("icc.jpg", rgb, quality=92, icc_profile=lab)
