@@ -76,7 +76,7 @@ class Decoder(nn.Module):
         groups = attention.num_key_value_groups
         wide_key, wide_value = (x if groups == 1 else x.repeat_interleave(groups, 1) for x in (key, value))
         scores = query @ wide_key.transpose(2, 3) * attention.scaling
-        scores = torch.where(allowed, scores, torch.full_like(scores, torch.finfo(torch.float32).min))
+        scores = torch.where(allowed, scores, torch.full_like(scores, torch.finfo(scores.dtype).min))
         mixed = (scores.softmax(-1) @ wide_value).transpose(1, 2).reshape(batch, length, -1)
         return attention.o_proj(mixed), key, value
 

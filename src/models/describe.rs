@@ -5,8 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{FolderError, SmolVlmFolder, hub, ppocr, smolvlm};
-use crate::models::ModelSettings;
+use super::{
+    FolderError, ModelSettings, hub, ppocr,
+    registry::{self, Refused},
+};
 
 /// A model folder at a glance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,9 +26,10 @@ pub struct Overview {
 /// What stands for PP-OCR, which has no `config.json`.
 pub const PP_OCR: &str = "pp-ocr";
 
-/// Reads a folder, and opens no session. Files are read for the revision once a process.
+/// Reads the folder of a model, and opens no session. Files are read for the revision once.
 #[must_use]
-pub fn overview(path: &Path, variant: Option<&str>) -> Overview {
+pub fn overview(settings: &ModelSettings) -> Overview {
+    let path = &settings.path;
     let mut overview = Overview {
         kind: "unknown".to_owned(),
         revision: None,
@@ -41,31 +44,20 @@ pub fn overview(path: &Path, variant: Option<&str>) -> Overview {
         }
         return overview;
     }
-    let told = |error: FolderError| {
-        let faults = error.faults.iter();
-        faults.map(|f| format!("{}: {}", f.file, f.what)).collect()
-    };
-    match hub::model_type(path) {
-        Ok(kind) => overview.kind = kind,
-        Err(error) => {
-            overview.faults = told(error);
-            return overview;
-        }
+    if let Ok(kind) = hub::model_type(path) {
+        overview.kind = kind;
     }
-    if !smolvlm::MODEL_TYPES.contains(&overview.kind.as_str()) {
-        let known = smolvlm::MODEL_TYPES.join(", ");
-        let kind = &overview.kind;
-        let fault = format!("config.json: no adapter reads a `{kind}`; accepted: {known}");
-        overview.faults = vec![fault];
-        return overview;
-    }
-    let settings = ModelSettings {
-        variant: variant.map(str::to_owned),
-        ..ModelSettings::new("", path)
-    };
-    match SmolVlmFolder::open(&settings) {
+    match registry::open(settings) {
         Ok(folder) => overview.revision = Some(folder.revision().to_owned()),
-        Err(error) => overview.faults = told(error),
+        Err(Refused::Folder(FolderError { faults, .. })) => {
+            let faults = faults.iter();
+            overview.faults = faults.map(|f| format!("{}: {}", f.file, f.what)).collect();
+        }
+        Err(Refused::Unsupported(kind)) => {
+            let known = registry::accepted();
+            let fault = format!("config.json: no adapter reads a `{kind}`; accepted: {known}");
+            overview.faults = vec![fault];
+        }
     }
     overview
 }
@@ -133,14 +125,12 @@ mod tests {
     #[test]
     fn the_shipped_model_is_told_apart_from_pp_ocr() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let scenes = overview(&root.join("models/scenes"), None);
+        let told = |path: &Path| overview(&ModelSettings::new("", path));
+        let scenes = told(&root.join("models/scenes"));
         assert_eq!(scenes.kind, "smolvlm");
         assert_eq!(scenes.revision.map(|r| r.len()), Some(12));
         assert!(scenes.bytes > 1_000_000 && scenes.faults.is_empty());
-        let reader = overview(
-            &root.join("target/runtime/rapidocr_onnxruntime/models"),
-            None,
-        );
+        let reader = told(&root.join("target/runtime/rapidocr_onnxruntime/models"));
         assert_eq!(reader.kind, PP_OCR);
         assert!(reader.faults.is_empty(), "{:?}", reader.faults);
     }
@@ -148,7 +138,7 @@ mod tests {
     #[test]
     fn a_folder_that_is_nothing_says_what_it_lacks() {
         let folder = tempfile::tempdir().expect("a folder");
-        let nothing = overview(folder.path(), None);
+        let nothing = overview(&ModelSettings::new("", folder.path()));
         assert_eq!(nothing.kind, "unknown");
         assert_eq!(nothing.faults, ["config.json: missing"]);
     }

@@ -4,6 +4,7 @@
 //! rules     what generation_config.json says: stop tokens, penalties
 //! logits    argmax and penalties over one row
 //! repeats   when a text has begun to repeat itself
+//! layout    on which side a batch is padded: masks, positions, where a row stands
 //! cache     the KV cache of a batch: values owned, handed back to the graph, rows joined and evicted
 //! decoder   the decoder session: its inputs and outputs read from the graph
 //! embed     token embeddings, looked up on the host
@@ -16,13 +17,15 @@ pub mod cache;
 pub mod check;
 pub mod decoder;
 pub mod embed;
+pub mod layout;
 pub mod logits;
 pub mod repeats;
 pub mod rules;
 
 pub use batch::{Batch, Ended, Prepared};
-pub use decoder::Decoder;
+pub use decoder::{Decoder, TextSides};
 pub use embed::Embedder;
+pub use layout::Layout;
 pub use rules::Rules;
 
 use vila2_actors::error::ModelError;

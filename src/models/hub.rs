@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! graphs   which graph files, in which variant
+//! variant  number formats by the suffix of a file
 //! onnx     what a graph file says of itself, without its weights
 //! content  whether a file is what its name says, and whole
 //! digest   the revision, each file read once a process
@@ -14,6 +15,7 @@ pub(super) mod digest;
 mod faults;
 mod graphs;
 pub(super) mod onnx;
+pub(super) mod variant;
 
 use std::{
     fs,
@@ -25,7 +27,8 @@ use tokenizers::Tokenizer;
 
 use digest::Revision;
 pub use faults::{Fault, FolderError};
-pub use graphs::{Graph, Graphs, VARIANTS};
+pub use graphs::{Graph, Graphs};
+pub use variant::Variant;
 
 /// What a model folder says, read and checked.
 #[derive(Debug, Clone)]
@@ -38,8 +41,9 @@ pub struct HubFolder {
     pub config: Value,
     /// `generation_config.json`; an empty object where there is none.
     pub generation: Value,
-    /// `preprocessor_config.json`.
-    pub preprocessor: Value,
+    /// How pictures are prepared, and the file that says so: `processor_config.json:
+    /// image_processor` as transformers 5 writes it, else `preprocessor_config.json`.
+    pub preprocessor: (Value, &'static str),
     /// `processor_config.json`; an empty object where there is none.
     pub processor: Value,
     /// `tokenizer_config.json`.
@@ -80,12 +84,11 @@ pub fn model_type(path: &Path) -> Result<String, FolderError> {
 
 impl HubFolder {
     /// Reads the folder and finds the graph files named in `graphs` (`vision_encoder`, …), each in
-    /// the variant `variant` (`fp16`, `int8`, …) or, with `None`, the one without suffix, else the
-    /// first of [`VARIANTS`] that is there.
+    /// the variant asked for.
     ///
     /// # Errors
     /// [`FolderError`] with every fault of the folder.
-    pub fn open(path: &Path, graphs: &[&str], variant: Option<&str>) -> Result<Self, FolderError> {
+    pub fn open(path: &Path, graphs: &[&str], variant: &Variant) -> Result<Self, FolderError> {
         let mut faults = Vec::new();
         if !read_folder(path, &mut faults) {
             return Err(FolderError::new(path, faults));
@@ -95,8 +98,8 @@ impl HubFolder {
             .as_ref()
             .and_then(|config| string(config, "config.json", "model_type", &mut faults));
         let generation = read_json(path, "generation_config.json", false, &mut faults);
-        let preprocessor = read_json(path, "preprocessor_config.json", true, &mut faults);
-        let processor = read_json(path, "processor_config.json", false, &mut faults);
+        let processor = read_json(path, PROCESSOR, false, &mut faults);
+        let preprocessor = read_image_settings(path, processor.as_ref(), &mut faults);
         let tokenizer_config = read_json(path, "tokenizer_config.json", true, &mut faults);
         let tokenizer = read_tokenizer(path, &mut faults);
         let chat_template = read_template(path, tokenizer_config.as_ref(), &mut faults);
@@ -197,6 +200,28 @@ fn not_json(error: &serde_json::Error) -> String {
     } else {
         format!("not JSON: {error}")
     }
+}
+
+const PROCESSOR: &str = "processor_config.json";
+const PREPROCESSOR: &str = "preprocessor_config.json";
+
+/// How pictures are prepared. Where both files say it, transformers 5 heeds `processor_config.json`.
+fn read_image_settings(
+    folder: &Path,
+    processor: Option<&Value>,
+    faults: &mut Vec<Fault>,
+) -> Option<(Value, &'static str)> {
+    let nested = processor.map(|processor| &processor["image_processor"]);
+    if let Some(nested @ Value::Object(_)) = nested {
+        return Some((nested.clone(), PROCESSOR));
+    }
+    if !folder.join(PREPROCESSOR).is_file() {
+        let what = "missing, and processor_config.json has no `image_processor`";
+        faults.push(Fault::new(PREPROCESSOR, what));
+        return None;
+    }
+    let settings = read_json(folder, PREPROCESSOR, true, faults)?;
+    Some((settings, PREPROCESSOR))
 }
 
 fn string(

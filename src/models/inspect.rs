@@ -4,12 +4,13 @@ use std::path::Path;
 
 use ort::{session::Session, value::Outlet, value::ValueType};
 use serde::Serialize;
-use vila2_actors::error::ModelError;
 
 use super::{
-    ModelSettings, Provider, SessionSettings, SmolVlmFolder,
+    ModelSettings, Provider, SessionSettings,
+    adapter::FolderFacts,
     describe::{graph_files, is_pp_ocr},
     hub::content,
+    registry::{self, Refused},
     session::{SessionError, open_session_on},
 };
 
@@ -63,31 +64,6 @@ pub struct CacheFacts {
     pub bytes_per_token: Option<u64>,
 }
 
-/// The files beside the graphs.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct FolderFacts {
-    /// Entries of the tokenizer, added ones included.
-    pub tokenizer: usize,
-    /// The most positions of one sequence, picture and prompt included.
-    pub longest: usize,
-    /// Side of a tile the vision encoder sees, pixels.
-    pub tile: usize,
-    /// Pictures are scaled to this longest side first, pixels.
-    pub longest_edge: Option<usize>,
-    /// Whether large pictures are cut into tiles.
-    pub splitting: bool,
-    /// The example's question, as the chat template writes it.
-    pub prompt: String,
-    /// Tokens of that prompt about a picture of 640 × 480, the picture's own included.
-    pub prompt_tokens: usize,
-    /// Ids that end a text.
-    pub stop_tokens: Vec<u32>,
-    /// Penalty of tokens seen before; 1 is off.
-    pub repetition_penalty: f32,
-    /// Runs of so many tokens may not come twice; 0 is off.
-    pub no_repeat_ngram_size: usize,
-}
-
 /// Why a model cannot be inspected.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum InspectError {
@@ -100,12 +76,20 @@ pub enum InspectError {
     /// The prompt cannot be written.
     #[error("{0}")]
     Prompt(String),
+    /// No adapter reads it.
+    #[error("config.json: no adapter reads a `{model_type}`; accepted: {accepted}")]
+    Unsupported {
+        /// `config.json: model_type`.
+        model_type: String,
+        /// Those that adapters read.
+        accepted: String,
+    },
     /// There is nothing to inspect.
     #[error("{0} holds no graph (*.onnx), neither itself nor in onnx/")]
     Empty(String),
 }
 
-/// Opens every graph of a folder, one after the other, and reads the files beside them.
+/// Opens the graphs that a model takes, one after the other, and reads the files beside them.
 /// `question` is the example that the chat template is shown with.
 ///
 /// # Errors
@@ -116,25 +100,35 @@ pub fn inspect(settings: &ModelSettings, question: &str) -> Result<Inspected, In
     if files.is_empty() {
         return Err(InspectError::Empty(path.display().to_string()));
     }
-    let faults = (files.iter()).filter_map(|file| content::graph(path, file).err());
-    let faults: Vec<_> = faults.flatten().collect();
-    if !faults.is_empty() {
-        return Err(super::FolderError::new(path, faults).into());
-    }
     let session = settings.plain_session();
-    let graphs = files.iter().map(|file| graph(path, file, &session));
+    if is_pp_ocr(path) {
+        let faults = (files.iter()).filter_map(|file| content::graph(path, file).err());
+        let faults: Vec<_> = faults.flatten().collect();
+        if !faults.is_empty() {
+            return Err(super::FolderError::new(path, faults).into());
+        }
+        let graphs = files.iter().map(|file| graph(path, file, &session));
+        return Ok(Inspected {
+            graphs: graphs.collect::<Result<_, _>>()?,
+            cache: None,
+            folder: None,
+        });
+    }
+    let folder = registry::open(settings).map_err(|refused| match refused {
+        Refused::Folder(error) => InspectError::Folder(error),
+        Refused::Unsupported(model_type) => InspectError::Unsupported {
+            model_type,
+            accepted: registry::accepted(),
+        },
+    })?;
+    let graphs = folder.graphs().iter();
+    let graphs = graphs.map(|(_, taken)| graph(path, &taken.path, &session));
     let graphs = graphs.collect::<Result<Vec<_>, _>>()?;
-    let folder = if is_pp_ocr(path) {
-        None
-    } else {
-        let folder = SmolVlmFolder::open(settings)?;
-        let facts = folder.facts(question);
-        Some(facts.map_err(|error: ModelError| InspectError::Prompt(error.to_string()))?)
-    };
+    let facts = folder.facts(question);
     Ok(Inspected {
         cache: graphs.iter().find_map(cache),
         graphs,
-        folder,
+        folder: Some(facts.map_err(|error| InspectError::Prompt(error.to_string()))?),
     })
 }
 

@@ -13,7 +13,7 @@ mod layout;
 mod transfer;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -21,12 +21,9 @@ use std::{
 use reqwest::{Client, StatusCode, Url, redirect::Policy};
 use serde::Deserialize;
 
-use super::hub::VARIANTS;
+use super::hub::variant;
 pub use layout::Layout;
 use transfer::Hub;
-
-/// The variant without a suffix.
-const FULL: &str = "fp32";
 
 /// The hub that is asked where no other is named.
 pub const ENDPOINT: &str = "https://huggingface.co";
@@ -42,7 +39,8 @@ pub struct PullSettings {
     pub repository: String,
     /// Branch, tag or commit.
     pub revision: String,
-    /// The graphs to take: `None` those in full precision; see [`VARIANTS`].
+    /// The variant to take of every graph; `None`: the one that a folder is opened with, full
+    /// precision, else the first there is.
     pub variant: Option<String>,
     /// Every file, whatever it is.
     pub everything: bool,
@@ -161,20 +159,27 @@ pub async fn pull(
     let names: Vec<String> = (siblings.into_iter())
         .map(|sibling| sibling.rfilename)
         .collect();
-    let present: BTreeSet<&str> = (names.iter())
-        .filter_map(|name| variant_of(name.strip_prefix("onnx/")?))
-        .collect();
-    let asked = settings.variant.as_deref().unwrap_or(FULL);
-    if !settings.everything && !present.is_empty() && !present.contains(asked) {
+    let there = variants(names.iter().map(String::as_str));
+    let asked = settings.variant.as_deref();
+    let has = |asked| {
+        there
+            .values()
+            .any(|all| variant::choose(all, Some(asked)).is_some())
+    };
+    if let Some(asked) =
+        asked.filter(|asked| !settings.everything && !there.is_empty() && !has(asked))
+    {
+        let present = there.values().flatten().map(String::as_str);
         return Err(PullError::Variant {
             repository: settings.repository.clone(),
             asked: asked.to_owned(),
-            present: present.into_iter().collect::<Vec<_>>().join(", "),
+            present: variant::words(present),
         });
     }
     let wanted: Vec<String> = names
-        .into_iter()
-        .filter(|name| settings.everything || is_wanted(name, settings.variant.as_deref()))
+        .iter()
+        .filter(|name| settings.everything || is_wanted(name, &there, asked))
+        .cloned()
         .collect();
     if wanted.is_empty() {
         return Err(PullError::Nothing {
@@ -260,25 +265,30 @@ fn hub(settings: &PullSettings) -> Result<Hub, PullError> {
 }
 
 /// Whether a file of a repository belongs to a model folder with these graphs.
-#[must_use]
-pub fn is_wanted(file: &str, variant: Option<&str>) -> bool {
-    let Some(graph) = file.strip_prefix("onnx/") else {
+fn is_wanted(file: &str, there: &BTreeMap<&str, BTreeSet<String>>, asked: Option<&str>) -> bool {
+    if !file.starts_with("onnx/") {
         let known = ["json", "jinja", "txt"];
         let extension = Path::new(file).extension().and_then(|e| e.to_str());
         return !file.contains('/') && extension.is_some_and(|e| known.contains(&e));
-    };
-    variant_of(graph).is_some_and(|found| found == variant.unwrap_or(FULL))
+    }
+    graph_of(file)
+        .is_some_and(|(graph, suffix)| variant::choose(&there[graph], asked) == Some(suffix))
 }
 
-/// The variant that a file of `onnx/` belongs to: `name[_variant].onnx`, with weights beside it in
-/// `….onnx_data`, `….onnx_data_1`, …
-fn variant_of(graph: &str) -> Option<&'static str> {
-    let (stem, _) = graph.split_once(".onnx")?;
-    let suffix = VARIANTS[1..]
-        .iter()
-        .filter(|known| stem.ends_with(&format!("_{known}")))
-        .max_by_key(|known| known.len());
-    Some(suffix.copied().unwrap_or(FULL))
+/// The variants of each graph of a repository.
+fn variants<'a>(files: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, BTreeSet<String>> {
+    let mut there = BTreeMap::<_, BTreeSet<String>>::new();
+    for (graph, suffix) in files.filter_map(graph_of) {
+        there.entry(graph).or_default().insert(suffix.to_owned());
+    }
+    there
+}
+
+/// The graph and the suffix that a file of `onnx/` belongs to: `name[_variant].onnx`, with weights
+/// beside it in `….onnx_data`, `….onnx_data_1`, …
+fn graph_of(file: &str) -> Option<(&str, &str)> {
+    let (stem, _) = file.strip_prefix("onnx/")?.split_once(".onnx")?;
+    Some(variant::split(stem))
 }
 
 /// Whether a name from the hub stays inside its folder.
@@ -291,35 +301,47 @@ fn is_safe(name: &str) -> bool {
 mod tests {
     use super::*;
 
+    const FILES: [&str; 12] = [
+        "config.json",
+        "chat_template.jinja",
+        "README.md",
+        "model.safetensors",
+        "onnx/embed_tokens_fp16.onnx",
+        "onnx/embed_tokens_q4f32.onnx",
+        "onnx/decoder_model_merged.onnx",
+        "onnx/decoder_model_merged_q4.onnx",
+        "onnx/decoder_model_merged_q4f16.onnx",
+        "onnx/decoder_model_merged.onnx_data",
+        "onnx/decoder_model_merged.onnx_data_1",
+        "onnx/decoder_model_merged_q4.onnx_data",
+    ];
+
     #[test]
-    fn the_files_of_one_variant_are_wanted_and_no_others() {
-        let files = [
-            "config.json",
-            "chat_template.jinja",
-            "README.md",
-            "model.safetensors",
-            "onnx/embed_tokens.onnx",
-            "onnx/embed_tokens_fp16.onnx",
-            "onnx/decoder_model_merged_q4.onnx",
-            "onnx/decoder_model_merged_q4f16.onnx",
-            "onnx/decoder_model_merged.onnx_data",
-            "onnx/decoder_model_merged.onnx_data_1",
-        ];
-        let wanted = |variant| -> Vec<&str> {
-            let wanted = files.into_iter().filter(|file| is_wanted(file, variant));
+    fn one_variant_of_each_graph_is_wanted_and_no_other() {
+        let there = variants(FILES.into_iter());
+        let wanted = |asked| -> Vec<&str> {
+            let wanted = FILES
+                .into_iter()
+                .filter(|file| is_wanted(file, &there, asked));
             wanted.skip(2).map(|file| &file[5..]).collect()
         };
         assert_eq!(
             wanted(None),
             [
-                "embed_tokens.onnx",
+                "embed_tokens_fp16.onnx",
+                "decoder_model_merged.onnx",
                 "decoder_model_merged.onnx_data",
                 "decoder_model_merged.onnx_data_1"
             ]
         );
-        assert_eq!(wanted(Some("fp16")), ["embed_tokens_fp16.onnx"]);
-        assert_eq!(wanted(Some("q4")), ["decoder_model_merged_q4.onnx"]);
-        assert_eq!(wanted(Some("q4f16")), ["decoder_model_merged_q4f16.onnx"]);
+        assert_eq!(
+            wanted(Some("q4")),
+            [
+                "decoder_model_merged_q4.onnx",
+                "decoder_model_merged_q4.onnx_data"
+            ]
+        );
+        assert_eq!(wanted(Some("q4f32")), ["embed_tokens_q4f32.onnx"]);
     }
 
     #[test]

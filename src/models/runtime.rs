@@ -8,6 +8,8 @@ use std::{
 
 use ort::{environment::Environment, logging::LogLevel};
 
+use crate::places::{self, listed};
+
 /// File name of the library as the PyPI package `onnxruntime` carries it.
 const LIBRARY: &str = "libonnxruntime.so.1.31.1";
 
@@ -26,9 +28,10 @@ pub struct Runtime {
 pub enum RuntimeError {
     /// No library at any of the places.
     #[error(
-        "no ONNX Runtime library found; looked for {}; run `make runtime`, or set \
-         runtime.onnxruntime or ORT_DYLIB_PATH to the path of {LIBRARY}",
-        list(searched)
+        "no ONNX Runtime library found; looked for {}; run `make runtime` in the source tree, \
+         install onnxruntime by pip beside the program, or set runtime.onnxruntime or \
+         ORT_DYLIB_PATH to the path of {LIBRARY}",
+        listed(searched)
     )]
     NotFound {
         /// The places, in the order they were tried.
@@ -56,11 +59,6 @@ pub enum RuntimeError {
         /// What the loader said.
         detail: String,
     },
-}
-
-fn list(paths: &[PathBuf]) -> String {
-    let paths: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
-    paths.join(", ")
 }
 
 impl Runtime {
@@ -131,8 +129,8 @@ impl Runtime {
     }
 }
 
-/// Finds the library: `runtime.onnxruntime`, `ORT_DYLIB_PATH`, `target/runtime` below the working
-/// directory or beside the build that holds the executable, then beside the executable.
+/// Finds the library: `runtime.onnxruntime`, `ORT_DYLIB_PATH`, then where [`places::library`]
+/// looks.
 ///
 /// # Errors
 /// [`RuntimeError::Missing`] where a place is named and empty, else [`RuntimeError::NotFound`].
@@ -150,23 +148,7 @@ pub fn find_library(configured: Option<&Path>) -> Result<PathBuf, RuntimeError> 
             None => {}
         }
     }
-    let unpacked = Path::new("onnxruntime/capi").join(LIBRARY);
-    let mut searched = vec![Path::new("target/runtime").join(&unpacked)];
-    if let Some(beside) = env::current_exe()
-        .ok()
-        .and_then(|exe| exe.parent().map(Path::to_path_buf))
-    {
-        // target/release/vila2 → target/runtime
-        if let Some(target) = beside.parent() {
-            searched.push(target.join("runtime").join(&unpacked));
-        }
-        searched.push(beside.join(LIBRARY));
-        searched.push(beside.join("libonnxruntime.so"));
-    }
-    match searched.iter().find(|path| path.is_file()) {
-        Some(found) => Ok(found.clone()),
-        None => Err(RuntimeError::NotFound { searched }),
-    }
+    places::library(LIBRARY).map_err(|searched| RuntimeError::NotFound { searched })
 }
 
 /// The branch in `… git-branch=rel-1.31.1, git-commit-id=…`, else the whole text.

@@ -15,7 +15,10 @@ use ort::{
     },
 };
 
-use super::runtime::{Runtime, RuntimeError};
+use super::{
+    beside,
+    runtime::{Runtime, RuntimeError},
+};
 
 /// Where a graph runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -162,10 +165,15 @@ pub fn open_session_on(
             graph: graph.to_path_buf(),
         });
     }
+    let refused = |tried| SessionError::Open {
+        graph: graph.to_path_buf(),
+        tried,
+    };
+    let placed = beside::place(graph).map_err(|error| refused(vec![error]))?;
     let mut tried = Vec::new();
     for &provider in &settings.providers {
         let started = Instant::now();
-        match open_with(runtime, graph, settings, provider) {
+        match open_with(runtime, placed.path(), settings, provider) {
             Ok(session) => {
                 tracing::info!(
                     graph = %graph.display(),
@@ -182,10 +190,7 @@ pub fn open_session_on(
             }
         }
     }
-    Err(SessionError::Open {
-        graph: graph.to_path_buf(),
-        tried,
-    })
+    Err(refused(tried))
 }
 
 /// Tries one provider on one graph and keeps nothing.
@@ -198,7 +203,9 @@ pub fn try_provider(
     provider: Provider,
 ) -> Result<(), SessionError> {
     let runtime = Runtime::get(settings.library.as_deref())?;
-    match open_with(runtime, graph, settings, provider) {
+    let tried = beside::place(graph)
+        .and_then(|placed| open_with(runtime, placed.path(), settings, provider));
+    match tried {
         Ok(_) => Ok(()),
         Err(detail) => Err(SessionError::Open {
             graph: graph.to_path_buf(),

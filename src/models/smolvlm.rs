@@ -11,6 +11,7 @@
 
 mod ahead;
 mod features;
+mod folder;
 mod footprint;
 mod known;
 mod preprocess;
@@ -29,17 +30,18 @@ use vila2_actors::{
 };
 
 use super::{
-    ModelSettings,
+    adapter::Adapter,
     generation::{
-        Batch, Decoder, Embedder, Prepared, Rules,
+        Batch, Decoder, Embedder, Prepared,
         batch::{Figures, Outcome},
     },
-    hub::{Fault, FolderError, Graph, HubFolder},
-    inspect::FolderFacts,
+    hub::{Fault, FolderError},
     session::open_session,
+    settings::ModelSettings,
 };
 use ahead::TilesAhead;
 use features::{FeatureCache, Features};
+pub use folder::SmolVlmFolder;
 use footprint::Ahead;
 pub use preprocess::{Preprocess, Tiles};
 pub use prompt::PromptTemplate;
@@ -52,144 +54,11 @@ pub const MODEL_TYPES: [&str; 2] = ["smolvlm", "idefics3"];
 /// The graphs it needs.
 pub const GRAPHS: [&str; 3] = ["vision_encoder", "embed_tokens", "decoder_model_merged"];
 
-/// What the folder says, checked; sessions are opened from it, again and again if need be.
-#[derive(Debug, Clone)]
-pub struct SmolVlmFolder {
-    hub: HubFolder,
-    preprocess: Arc<Preprocess>,
-    prompt: PromptTemplate,
-    rules: Rules,
-    longest: usize,
-    vocabulary: usize,
-    image_token: u32,
-}
-
-impl SmolVlmFolder {
-    /// Reads a folder, without opening a session.
-    ///
-    /// # Errors
-    /// [`FolderError`] with every fault.
-    pub fn open(settings: &ModelSettings) -> Result<Self, FolderError> {
-        let hub = HubFolder::open(&settings.path, &GRAPHS, settings.variant.as_deref())?;
-        let mut faults = Vec::new();
-        let preprocess = Preprocess::read(&hub.preprocessor)
-            .map_err(|more| faults.extend(more))
-            .ok();
-        let prompt = PromptTemplate::read(&hub)
-            .map_err(|more| faults.extend(more))
-            .ok();
-        let rules = Rules::read(&hub.generation, &hub.config)
-            .map_err(|more| faults.extend(more))
-            .ok();
-        let text = &hub.config["text_config"];
-        let mut number = |key: &str| {
-            let found = text[key].as_u64().and_then(|n| usize::try_from(n).ok());
-            if found.is_none() {
-                let what = format!("`text_config.{key}` is missing or no number");
-                faults.push(Fault::new("config.json", what));
-            }
-            found
-        };
-        let vocabulary = number("vocab_size");
-        let longest = number("max_position_embeddings");
-        let image_token = hub.config["image_token_id"]
-            .as_u64()
-            .and_then(|id| u32::try_from(id).ok())
-            .or_else(|| hub.tokenizer.token_to_id("<image>"));
-        if image_token.is_none() {
-            faults.push(Fault::new("config.json", "`image_token_id` is missing"));
-        }
-        match (preprocess, prompt, rules, vocabulary, longest, image_token) {
-            (
-                Some(preprocess),
-                Some(prompt),
-                Some(mut rules),
-                Some(vocabulary),
-                Some(longest),
-                Some(image_token),
-            ) => {
-                if !settings.stop_on_repeat {
-                    rules.repeats = None;
-                }
-                Ok(Self {
-                    hub,
-                    preprocess: Arc::new(preprocess),
-                    prompt,
-                    rules,
-                    longest,
-                    vocabulary,
-                    image_token,
-                })
-            }
-            _ => Err(FolderError::new(&settings.path, faults)),
-        }
-    }
-
-    /// One of [`GRAPHS`].
-    #[must_use]
-    pub fn graph(&self, name: &str) -> Option<&Graph> {
-        self.hub.graphs.get(name)
-    }
-
-    /// What the files beside the graphs say; `question` is asked as an example.
-    ///
-    /// # Errors
-    /// [`ModelError::Input`] where the example cannot be written.
-    pub fn facts(&self, question: &str) -> Result<FolderFacts, ModelError> {
-        let (rows, columns) = self.preprocess.grid(640, 480);
-        let ids = self
-            .prompt
-            .ids(&self.hub.tokenizer, question, rows, columns)?;
-        let config = &self.hub.preprocessor;
-        let longest_edge = config["size"]["longest_edge"].as_u64();
-        Ok(FolderFacts {
-            tokenizer: self.hub.tokenizer.get_vocab_size(true),
-            longest: self.longest,
-            tile: self.preprocess.tile(),
-            longest_edge: longest_edge.and_then(|edge| usize::try_from(edge).ok()),
-            splitting: config["do_image_splitting"].as_bool().unwrap_or(true),
-            prompt: self.prompt.example(question)?,
-            prompt_tokens: ids.len(),
-            stop_tokens: self.rules.stop_tokens.clone(),
-            repetition_penalty: self.rules.repetition_penalty,
-            no_repeat_ngram_size: self.rules.no_repeat_ngram_size,
-        })
-    }
-
-    /// See [`HubFolder::revision`].
-    #[must_use]
-    pub fn revision(&self) -> &str {
-        &self.hub.revision
-    }
-
-    /// What ends and penalises a text.
-    #[must_use]
-    pub fn rules(&self) -> &Rules {
-        &self.rules
-    }
-
-    /// The id whose embeddings give way to image features.
-    #[must_use]
-    pub fn image_token(&self) -> u32 {
-        self.image_token
-    }
-
-    /// The tiles of an image.
-    #[must_use]
-    pub fn tiles(&self, image: &Image) -> Tiles {
-        self.preprocess.tiles(image)
-    }
-
-    /// The ids of a question about an image.
-    ///
-    /// # Errors
-    /// [`ModelError::Input`].
-    pub fn ids(&self, image: &Image, question: &str) -> Result<Arc<[u32]>, ModelError> {
-        let (rows, columns) = self.preprocess.grid(image.width, image.height);
-        self.prompt
-            .ids(&self.hub.tokenizer, question, rows, columns)
-    }
-}
+/// Its line in the registry.
+pub const ADAPTER: Adapter = Adapter {
+    model_types: &MODEL_TYPES,
+    open: |settings| Ok(Box::new(SmolVlmFolder::open(settings)?)),
+};
 
 /// A request whose image has not been looked at yet.
 #[derive(Debug)]
@@ -233,12 +102,16 @@ impl SmolVlm {
         let broken = |faults: Vec<Fault>| {
             ModelError::Broken(FolderError::new(&settings.path, faults).to_string())
         };
-        let (vision, graph) = session("vision_encoder")?;
-        let ahead = Ahead::new(&folder.preprocess, settings);
-        let tile = folder.preprocess.tile();
-        let vision = VisionEncoder::new(vision, graph, tile, ahead.tiles).map_err(broken)?;
+        let (vision, vision_graph) = session("vision_encoder")?;
         let (decoder, graph) = session("decoder_model_merged")?;
-        let decoder = Decoder::new(decoder, graph).map_err(broken)?;
+        let decoder = Decoder::new(decoder, graph, folder.sides).map_err(broken)?;
+        let ahead = Ahead::new(&folder.preprocess, settings);
+        let sizes = vision::Sizes {
+            tile: folder.preprocess.tile(),
+            hidden: decoder.hidden(),
+            most: ahead.tiles,
+        };
+        let vision = VisionEncoder::new(vision, vision_graph, sizes).map_err(broken)?;
         let (embedder, _) = session("embed_tokens")?;
         let dead = |error: ModelError| ModelError::Broken(error.to_string());
         let embedder =
@@ -249,7 +122,7 @@ impl SmolVlm {
             ahead,
             facts: ModelFacts {
                 model: settings.name.clone(),
-                revision: folder.hub.revision.clone(),
+                revision: folder.revision().to_owned(),
                 prompt: None,
             },
             folder,
@@ -418,7 +291,7 @@ impl SmolVlm {
         self.folder
             .hub
             .tokenizer
-            .decode(tokens, true)
+            .decode(tokens, !self.folder.keep_special_tokens)
             .map(|text| text.trim().to_owned())
             .map_err(|e| ModelError::Run(format!("the answer cannot be decoded: {e}")))
     }

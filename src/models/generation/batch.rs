@@ -16,7 +16,6 @@ use vila2_actors::{annotation::Finish, error::ModelError, ports::RequestId};
 use super::{
     Decoder, Embedder, Rules,
     cache::Cache,
-    decoder::Feed,
     logits::{argmax, penalise},
 };
 use join::Group;
@@ -26,8 +25,8 @@ use waste::Waste;
 /// Most rows of one prefill.
 const PREFILL_ROWS: usize = 8;
 
-/// Shortest prompt, as a part of the longest, that shares a prefill with it. Padding is computed.
-const PREFILL_LIKENESS: f32 = 0.75;
+/// Most bytes of logits that one prefill gives out, where the graph gives those of every position.
+const PREFILL_LOGITS: usize = 64 << 20;
 
 /// A request ready for the decoder.
 #[derive(Debug)]
@@ -185,7 +184,7 @@ impl Batch {
         self.rows.iter().filter(|r| r.request.is_some()).count()
     }
 
-    /// Prompts of similar length go through the decoder together.
+    /// Prompts go through the decoder together where its layout and the memory for logits allow.
     fn prefill(&mut self) -> Result<(), ModelError> {
         if self.waiting.is_empty() {
             return Ok(());
@@ -195,10 +194,12 @@ impl Batch {
         let mut waiting = waiting.into_iter().peekable();
         let mut joining = Vec::new();
         while let Some(longest) = waiting.next() {
-            let least = longest.prompt.len() as f32 * PREFILL_LIKENESS;
+            let (layout, tokens) = (self.decoder.layout(), longest.prompt.len());
+            let each = self.decoder.logits_bytes(tokens).max(1);
+            let most = (PREFILL_LOGITS / each).clamp(1, PREFILL_ROWS);
             let mut group = vec![longest];
-            while group.len() < PREFILL_ROWS
-                && let Some(next) = waiting.next_if(|w| w.prompt.len() as f32 >= least)
+            while group.len() < most
+                && let Some(next) = waiting.next_if(|w| layout.shares(tokens, w.prompt.len()))
             {
                 group.push(next);
             }
@@ -212,11 +213,12 @@ impl Batch {
     /// their place in the cache.
     fn prefill_group(&mut self, group: Vec<Prepared>) -> Result<Group, ModelError> {
         let prompts: Vec<&[f32]> = group.iter().map(|p| p.embeds.as_slice()).collect();
-        let feed = padded(&prompts, self.decoder.hidden());
+        let feed = (self.decoder.layout()).prompts(&prompts, self.decoder.hidden());
         let empty = self.decoder.empty_cache(group.len())?;
         let mut first = vec![None; group.len()];
         let rules = &self.rules;
-        let cache = self.decoder.run(feed, &empty, |at, logits| {
+        let most = (self.decoder).most_positions(group.len(), PREFILL_LOGITS);
+        let cache = self.decoder.run_in_parts(feed, empty, most, |at, logits| {
             first[at] = choose(logits, &group[at].prompt, rules);
         })?;
         self.figures.prefills += 1;
@@ -265,27 +267,19 @@ impl Batch {
         };
         let (rows, length) = (self.rows.len(), cache.length());
         let mut embeds = Vec::with_capacity(rows * self.decoder.hidden());
-        let mut mask = vec![0; rows * (length + 1)];
-        let mut positions = Vec::with_capacity(rows);
+        let (mut tokens, mut own) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         let mut longest = 0;
-        for (row, mask) in self.rows.iter().zip(mask.chunks_mut(length + 1)) {
+        for row in &self.rows {
             // A dead row keeps its last token, and attends to as much as there is.
             let cached = row.cached().min(length);
-            let token = row.ids[row.ids.len() - 1];
-            self.embedder.append(&[token], &mut embeds)?;
-            mask[length - cached..].fill(1);
-            positions.push(cached as i64);
+            tokens.push(row.ids[row.ids.len() - 1]);
+            own.push(cached);
             if row.request.is_some() {
                 longest = longest.max(cached);
             }
         }
-        let feed = Feed {
-            embeds,
-            mask,
-            positions,
-            rows,
-            new: 1,
-        };
+        self.embedder.append(&tokens, &mut embeds)?;
+        let feed = self.decoder.layout().step(embeds, &own, length);
         let (live, rules, now) = (self.live(), &self.rules, &mut self.rows);
         let (most, ended) = (self.longest, &mut self.ended);
         let grown = self.decoder.run(feed, &cache, |at, logits| {
@@ -337,29 +331,4 @@ fn no_numbers(tokens: usize) -> ModelError {
         "the decoder gave logits that are no numbers (NaN or infinite) after {tokens} tokens of \
          the answer"
     ))
-}
-
-/// The feed of a first run: prompts of unlike length, padded on the left with zeros.
-pub(super) fn padded(prompts: &[&[f32]], hidden: usize) -> Feed {
-    let lengths: Vec<usize> = prompts.iter().map(|p| p.len() / hidden).collect();
-    let new = lengths.iter().copied().max().unwrap_or(0);
-    let rows = prompts.len();
-    let mut embeds = vec![0.0; rows * new * hidden];
-    let mut mask = vec![0; rows * new];
-    let mut positions = vec![1; rows * new];
-    for (at, (prompt, length)) in prompts.iter().zip(lengths).enumerate() {
-        let end = (at + 1) * new;
-        embeds[(end - length) * hidden..end * hidden].copy_from_slice(prompt);
-        mask[end - length..end].fill(1);
-        for (position, to) in positions[end - length..end].iter_mut().enumerate() {
-            *to = position as i64;
-        }
-    }
-    Feed {
-        embeds,
-        mask,
-        positions,
-        rows,
-        new,
-    }
 }

@@ -1,9 +1,9 @@
 //! The KV cache of a batch: one key and one value tensor per layer, `[rows, heads, length, dim]`.
 //!
 //! The tensors are ONNX Runtime's own values. What a step gives out (`present.*`) goes back in as
-//! `past_key_values.*` without a copy; the host touches them only when rows join or leave. A row
-//! shorter than the cache stands at its right end; what lies left of it is masked, and may be
-//! anything finite.
+//! `past_key_values.*` without a copy; the host touches them only when rows join or leave. Where a
+//! row shorter than the cache stands in it, its [`Layout`] says; what lies beside it is masked, and
+//! may be anything finite.
 
 use half::f16;
 use ort::{
@@ -13,7 +13,7 @@ use ort::{
 };
 use vila2_actors::error::ModelError;
 
-use super::run_error;
+use super::{layout::Layout, run_error};
 
 /// Element type of a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Element {
     }
 }
 
-/// One row of a cache: the last `length` positions of row `row`.
+/// One row of a cache: its own `length` positions.
 #[derive(Debug, Clone, Copy)]
 pub struct RowOf<'a> {
     /// Where it stands.
@@ -60,6 +60,7 @@ pub struct Cache {
     /// Key and value of each layer, in the order of the graph's `past_key_values.*` inputs.
     pub(super) values: Vec<DynValue>,
     element: Element,
+    layout: Layout,
     rows: usize,
     length: usize,
 }
@@ -68,13 +69,14 @@ impl Cache {
     /// Takes over what a step gave out.
     pub(super) fn from_present(
         values: Vec<DynValue>,
-        element: Element,
+        (element, layout): (Element, Layout),
         rows: usize,
         length: usize,
     ) -> Self {
         Self {
             values,
             element,
+            layout,
             rows,
             length,
         }
@@ -83,7 +85,7 @@ impl Cache {
     /// A cache of length 0: what the first step is fed. `shapes` are (heads, dim) per tensor.
     pub(super) fn empty(
         allocator: &Allocator,
-        element: Element,
+        (element, layout): (Element, Layout),
         rows: usize,
         shapes: &[(usize, usize)],
     ) -> Result<Self, ModelError> {
@@ -91,7 +93,7 @@ impl Cache {
             .iter()
             .map(|&(heads, dim)| new_tensor(allocator, element, [rows, heads, 0, dim]))
             .collect::<Result<_, _>>()?;
-        Ok(Self::from_present(values, element, rows, 0))
+        Ok(Self::from_present(values, (element, layout), rows, 0))
     }
 
     /// How many rows.
@@ -115,17 +117,18 @@ impl Cache {
         else {
             return Err(ModelError::Run("a cache of no rows".to_owned()));
         };
-        let element = first.cache.element;
+        let (element, layout) = (first.cache.element, first.cache.layout);
         let mut values = Vec::with_capacity(first.cache.values.len());
         for (at, value) in first.cache.values.iter().enumerate() {
             let (_, heads, _, dim) = shape_of(value)?;
             let mut target = new_tensor(allocator, element, [rows.len(), heads, length, dim])?;
             for (slot, row) in rows.iter().enumerate() {
-                copy_row(element, &mut target, slot, &row.cache.values[at], row)?;
+                copy_row(&mut target, slot, &row.cache.values[at], row)?;
             }
             values.push(target);
         }
-        Ok(Self::from_present(values, element, rows.len(), length))
+        let kind = (element, layout);
+        Ok(Self::from_present(values, kind, rows.len(), length))
     }
 
     /// Overwrites row `slot` in place with a row no longer than this cache.
@@ -134,7 +137,7 @@ impl Cache {
     /// [`ModelError::Run`] where the shapes do not fit.
     pub fn put(&mut self, slot: usize, row: RowOf<'_>) -> Result<(), ModelError> {
         for (target, source) in self.values.iter_mut().zip(&row.cache.values) {
-            copy_row(self.element, target, slot, source, &row)?;
+            copy_row(target, slot, source, &row)?;
         }
         Ok(())
     }
@@ -163,13 +166,12 @@ fn shape_of(value: &DynValue) -> Result<(usize, usize, usize, usize), ModelError
 }
 
 fn copy_row(
-    element: Element,
     target: &mut DynValue,
     slot: usize,
     source: &DynValue,
     row: &RowOf<'_>,
 ) -> Result<(), ModelError> {
-    match element {
+    match row.cache.element {
         Element::F32 => copy_row_of::<f32>(target, slot, source, row),
         Element::F16 => copy_row_of::<f16>(target, slot, source, row),
     }
@@ -199,14 +201,19 @@ fn copy_row_of<T: PrimitiveTensorElementType + Copy + Default>(
     let unreadable = run_error("the KV cache cannot be read");
     let (_, from) = source.try_extract_tensor::<T>().map_err(&unreadable)?;
     let (_, to) = target.try_extract_tensor_mut::<T>().map_err(&unreadable)?;
+    let layout = row.cache.layout;
+    let taken = layout.range(row.length, source_length);
+    let given = layout.range(row.length, target_length);
     for head in 0..heads {
-        let end = (row.row * heads + head + 1) * source_length * dim;
-        let to_end = (slot * heads + head + 1) * target_length * dim;
-        let count = row.length * dim;
+        let start = (row.row * heads + head) * source_length;
+        let from = &from[(start + taken.start) * dim..(start + taken.end) * dim];
+        let start = (slot * heads + head) * target_length * dim;
+        let to = &mut to[start..start + target_length * dim];
         // A masked position still takes part as zero times its value, and NaN times zero is NaN:
         // nothing of the row that was here before may stay.
-        to[to_end - target_length * dim..to_end - count].fill(T::default());
-        to[to_end - count..to_end].copy_from_slice(&from[end - count..end]);
+        to[..given.start * dim].fill(T::default());
+        to[given.end * dim..].fill(T::default());
+        to[given.start * dim..given.end * dim].copy_from_slice(from);
     }
     Ok(())
 }
@@ -220,12 +227,17 @@ mod tests {
 
     /// Two rows, one head, three positions, two numbers each: 10·row + position.
     fn cache(lengths: usize) -> Cache {
+        padded(lengths, Layout::Left)
+    }
+
+    fn padded(lengths: usize, layout: Layout) -> Cache {
         Runtime::get(None).expect("`make runtime` has been run");
         let data: Vec<f32> = (0..2 * lengths)
             .flat_map(|i| [(10 * (i / lengths) + i % lengths) as f32; 2])
             .collect();
         let value = Tensor::from_array(([2, 1, lengths, 2], data)).expect("a tensor");
-        Cache::from_present(vec![value.into_dyn()], Element::F32, 2, lengths)
+        let kind = (Element::F32, layout);
+        Cache::from_present(vec![value.into_dyn()], kind, 2, lengths)
     }
 
     fn numbers(cache: &Cache) -> Vec<f32> {
@@ -251,6 +263,21 @@ mod tests {
         let joined = Cache::gather(&Allocator::default(), &rows).expect("gathered");
         assert_eq!((joined.rows(), joined.length()), (2, 3));
         assert_eq!(numbers(&joined), [10.0, 11.0, 12.0, 0.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn rows_that_begin_together_join_at_the_left_end_and_nothing_stays_behind_them() {
+        fn row(cache: &Cache, row: usize, length: usize) -> RowOf<'_> {
+            RowOf { cache, row, length }
+        }
+        let (mut long, short) = (padded(3, Layout::Right), padded(2, Layout::Right));
+        let rows = [row(&long, 1, 3), row(&short, 0, 1)];
+        let joined = Cache::gather(&Allocator::default(), &rows).expect("gathered");
+        assert_eq!(numbers(&joined), [10.0, 11.0, 12.0, 0.0, 0.0, 0.0]);
+        let (_, data) = long.values[0].try_extract_tensor_mut().expect("f32");
+        data.fill(f32::NAN);
+        long.put(0, row(&short, 1, 2)).expect("fits");
+        assert_eq!(numbers(&long)[..3], [10.0, 11.0, 0.0]);
     }
 
     #[test]

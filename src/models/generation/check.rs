@@ -8,15 +8,16 @@ use vila2_actors::error::ModelError;
 
 use super::{
     Decoder, Embedder,
-    batch::padded,
     cache::{Cache, Element, RowOf},
-    decoder::Feed,
     logits::argmax,
     rules::Rules,
 };
 
 /// Lengths of the two rows.
 const LENGTHS: [usize; 2] = [3, 7];
+
+/// Where the longer of them is cut into two runs.
+const CUT: usize = 4;
 
 /// Tokens of the answer to the question.
 const TOKENS: usize = 4;
@@ -31,9 +32,8 @@ pub fn answers(
     question: &[f32],
     rules: &Rules,
 ) -> Result<(), ModelError> {
-    let hidden = decoder.hidden();
-    let asked = question.len() / hidden;
-    let (mut logits, mut cache) = prefill(decoder, &[question], hidden)?;
+    let asked = question.len() / decoder.hidden();
+    let (mut logits, mut cache) = prefill(decoder, &[question], usize::MAX)?;
     for number in 0..TOKENS {
         let Some(token) = argmax(&logits) else {
             return Err(ModelError::Broken(format!(
@@ -50,7 +50,15 @@ pub fn answers(
     Ok(())
 }
 
-/// Runs two rows of unlike length alone and together, one prefill and one step each.
+/// What one prompt alone gives: logits of its prefill and of two steps, and its cache before them.
+struct Alone {
+    embeds: Vec<f32>,
+    cache: Cache,
+    logits: [Vec<f32>; 3],
+}
+
+/// Runs two rows of unlike length alone and together, one prefill and two steps each, and two of
+/// like length in one prefill. Then notes whether a prompt may be cut into several runs.
 ///
 /// # Errors
 /// [`ModelError::Broken`] where the logits differ by more than the element type explains.
@@ -61,80 +69,138 @@ pub fn check(
 ) -> Result<(), ModelError> {
     // Any ids do; they differ, and lie inside the smallest vocabulary.
     let id = |i: usize| (i * 7 % vocabulary.clamp(1, 64)) as u32;
-    let hidden = decoder.hidden();
-    let mut alone = Vec::new();
-    let mut prompts = Vec::new();
-    let mut caches = Vec::new();
-    for length in LENGTHS {
-        let ids: Vec<u32> = (0..length).map(|i| id(i + length)).collect();
+    let mut alone = |decoder: &mut Decoder, ids: Vec<u32>| -> Result<Alone, ModelError> {
         let mut embeds = Vec::new();
         embedder.append(&ids, &mut embeds)?;
-        let (first, cache) = prefill(decoder, &[&embeds], hidden)?;
-        let (second, _) = step(decoder, embedder, &cache, &[length], id(1))?;
-        alone.extend([first, second]);
-        prompts.push(embeds);
-        caches.push(cache);
-    }
-    let prompts: Vec<&[f32]> = prompts.iter().map(Vec::as_slice).collect();
-    let (first, together) = prefill(decoder, &prompts, hidden)?;
-    let (second, _) = step(decoder, embedder, &together, &LENGTHS, id(1))?;
-    let rows: Vec<RowOf<'_>> = caches
-        .iter()
-        .zip(LENGTHS)
-        .map(|(cache, length)| RowOf {
+        let (prefilled, cache) = prefill(decoder, &[&embeds], usize::MAX)?;
+        let (first, grown) = step(decoder, embedder, &cache, &[ids.len()], id(1))?;
+        let (second, _) = step(decoder, embedder, &grown, &[ids.len() + 1], id(2))?;
+        Ok(Alone {
+            embeds,
             cache,
-            row: 0,
-            length,
+            logits: [prefilled, first, second],
         })
-        .collect();
+    };
+    let [short, long] = LENGTHS.map(|length| (0..length).map(|i| id(i + length)).collect());
+    let other: Vec<u32> = (0..LENGTHS[1]).map(|i| id(3 * i + 2)).collect();
+    let (short, long, other) = (
+        alone(decoder, short)?,
+        alone(decoder, long)?,
+        alone(decoder, other)?,
+    );
+    let pair = |number: usize| [&short.logits[number], &long.logits[number]];
+    if decoder.layout().pads_prompts() {
+        let prompts = [short.embeds.as_slice(), &long.embeds];
+        let (first, together) = prefill(decoder, &prompts, usize::MAX)?;
+        same(decoder, "a prefill of two prompts", &first, pair(0))?;
+        let (next, _) = step(decoder, embedder, &together, &LENGTHS, id(1))?;
+        same(decoder, "a step of two rows", &next, pair(1))?;
+    }
+    let prompts = [other.embeds.as_slice(), &long.embeds];
+    let (first, _) = prefill(decoder, &prompts, usize::MAX)?;
+    let wanted = [&other.logits[0], &long.logits[0]];
+    same(
+        decoder,
+        "a prefill of two prompts of one length",
+        &first,
+        wanted,
+    )?;
+    let rows = [(&short, LENGTHS[0]), (&long, LENGTHS[1])].map(|(alone, length)| RowOf {
+        cache: &alone.cache,
+        row: 0,
+        length,
+    });
     let joined = Cache::gather(decoder.allocator(), &rows)?;
-    let (third, _) = step(decoder, embedder, &joined, &LENGTHS, id(1))?;
+    let (next, grown) = step(decoder, embedder, &joined, &LENGTHS, id(1))?;
+    same(decoder, "a step of two joined rows", &next, pair(1))?;
+    let (next, _) = step(
+        decoder,
+        embedder,
+        &grown,
+        &LENGTHS.map(|own| own + 1),
+        id(2),
+    )?;
+    same(decoder, "a second step of two joined rows", &next, pair(2))?;
+    note_whether_prompts_may_be_cut(decoder, &long);
+    Ok(())
+}
+
+/// A prompt in two runs must give what it gives in one; where it does not, or the graph takes one
+/// token at a time once there is a cache, prompts are never cut.
+fn note_whether_prompts_may_be_cut(decoder: &mut Decoder, prompt: &Alone) {
+    if decoder.keeps_last() {
+        return;
+    }
+    let cut = prefill(decoder, &[&prompt.embeds], CUT).and_then(|(logits, _)| {
+        same(
+            decoder,
+            "a prompt in two runs",
+            &logits,
+            [&prompt.logits[0]],
+        )
+    });
+    if let Err(error) = &cut {
+        tracing::debug!(%error, "prompts go through the decoder in one run each");
+    }
+    decoder.may_cut(cut.is_ok());
+}
+
+/// Whether the rows of `logits` are those of each alone.
+fn same<const ROWS: usize>(
+    decoder: &Decoder,
+    what: &str,
+    logits: &[f32],
+    alone: [&Vec<f32>; ROWS],
+) -> Result<(), ModelError> {
     let tolerance = match decoder.element() {
         Element::F32 => 1e-3,
         Element::F16 => 3e-2,
     };
     let vocabulary = alone[0].len();
-    for (what, logits, single) in [
-        ("a prefill of two prompts", first, [&alone[0], &alone[2]]),
-        ("a step of two rows", second, [&alone[1], &alone[3]]),
-        ("a step of two joined rows", third, [&alone[1], &alone[3]]),
-    ] {
-        for (row, single) in logits.chunks(vocabulary).zip(single) {
-            if argmax(row).is_none() || argmax(single).is_none() {
-                return Err(ModelError::Broken(format!(
-                    "the decoder gives logits that are no numbers for {what}: its weights, or its \
-                     graph, are broken"
-                )));
-            }
-            // A token that the graph forbids is so in both: minus infinity from itself is no
-            // number, and no difference.
-            let numbers = single.iter().filter(|logit| logit.is_finite());
-            let scale = numbers.fold(1.0f32, |most, v| most.max(v.abs()));
-            let worst = row
-                .iter()
-                .zip(single)
-                .map(|(a, b)| (a - b).abs())
-                .fold(0.0f32, f32::max);
-            if worst > tolerance * scale {
-                return Err(ModelError::Broken(format!(
-                    "the decoder gives other logits for {what} padded on the left than for each \
-                     alone: they differ by {worst} where {} is allowed",
-                    tolerance * scale
-                )));
-            }
+    if vocabulary == 0 || logits.len() != vocabulary * ROWS {
+        return Err(ModelError::Broken(format!(
+            "the decoder gives {} logits for {what}, and {vocabulary} for one row",
+            logits.len()
+        )));
+    }
+    for (row, single) in logits.chunks(vocabulary).zip(alone) {
+        if argmax(row).is_none() || argmax(single).is_none() {
+            return Err(ModelError::Broken(format!(
+                "the decoder gives logits that are no numbers for {what}: its weights, or its \
+                 graph, are broken"
+            )));
+        }
+        // A token that the graph forbids is so in both: minus infinity from itself is no number,
+        // and no difference.
+        let numbers = single.iter().filter(|logit| logit.is_finite());
+        let scale = numbers.fold(1.0f32, |most, v| most.max(v.abs()));
+        let worst = row
+            .iter()
+            .zip(single)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0f32, f32::max);
+        if worst > tolerance * scale {
+            return Err(ModelError::Broken(format!(
+                "the decoder gives other logits for {what} padded on the {} than for each alone: \
+                 they differ by {worst} where {} is allowed",
+                decoder.layout(),
+                tolerance * scale
+            )));
         }
     }
     Ok(())
 }
 
+/// One prefill in runs of at most `most` positions.
 fn prefill(
     decoder: &mut Decoder,
     prompts: &[&[f32]],
-    hidden: usize,
+    most: usize,
 ) -> Result<(Vec<f32>, Cache), ModelError> {
     let mut logits = Vec::new();
     let empty = decoder.empty_cache(prompts.len())?;
-    let cache = decoder.run(padded(prompts, hidden), &empty, |_, row| {
+    let feed = decoder.layout().prompts(prompts, decoder.hidden());
+    let cache = decoder.run_in_parts(feed, empty, most, |_, row| {
         logits.extend_from_slice(row);
     })?;
     Ok((logits, cache))
@@ -147,20 +213,9 @@ fn step(
     lengths: &[usize],
     token: u32,
 ) -> Result<(Vec<f32>, Cache), ModelError> {
-    let (rows, length) = (lengths.len(), cache.length());
     let mut embeds = Vec::new();
-    embedder.append(&vec![token; rows], &mut embeds)?;
-    let mut mask = vec![0; rows * (length + 1)];
-    for (mask, own) in mask.chunks_mut(length + 1).zip(lengths) {
-        mask[length - own..].fill(1);
-    }
-    let feed = Feed {
-        embeds,
-        mask,
-        positions: lengths.iter().map(|l| *l as i64).collect(),
-        rows,
-        new: 1,
-    };
+    embedder.append(&vec![token; lengths.len()], &mut embeds)?;
+    let feed = decoder.layout().step(embeds, lengths, cache.length());
     let mut logits = Vec::new();
     let cache = decoder.run(feed, cache, |_, row| logits.extend_from_slice(row))?;
     Ok((logits, cache))

@@ -9,10 +9,12 @@ use ort::{
     value::TensorElementType,
     value::{DynValue, Tensor, ValueType},
 };
+use serde_json::Value;
 use vila2_actors::error::ModelError;
 
 use super::{
     cache::{Cache, Element},
+    layout::{Feed, Layout},
     run_error,
 };
 use crate::models::hub::{Fault, Graph};
@@ -32,42 +34,53 @@ pub struct Decoder {
     positions: bool,
     keep: Option<usize>,
     branch: bool,
+    layout: Layout,
+    /// Length of a row of logits; 0 where the graph does not say and has not run.
+    vocabulary: usize,
+    /// Whether a prompt may go through the graph in several runs.
+    cuts: bool,
 }
 
-/// What one run is fed. `B` rows, `S` new positions, `P` positions in the cache.
-#[derive(Debug)]
-pub struct Feed {
-    /// f32 `[B, S, hidden]`.
-    pub embeds: Vec<f32>,
-    /// 0 or 1, `[B, P + S]`.
-    pub mask: Vec<i64>,
-    /// `[B, S]`.
-    pub positions: Vec<i64>,
-    /// B.
-    pub rows: usize,
-    /// S.
-    pub new: usize,
+/// What `config.json` says of the sides that a graph may leave unnamed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TextSides {
+    /// Width of an embedding.
+    pub hidden: Option<usize>,
+    /// Heads of a key or value.
+    pub heads: Option<usize>,
+    /// Width of one of them.
+    pub dim: Option<usize>,
+}
+
+impl TextSides {
+    /// Reads them from a `text_config`.
+    #[must_use]
+    pub fn read(text: &Value) -> Self {
+        let number = |key: &str| text[key].as_u64().and_then(|n| usize::try_from(n).ok());
+        let (hidden, heads) = (number("hidden_size"), number("num_attention_heads"));
+        let split = || Some(hidden? / heads.filter(|heads| *heads > 0)?);
+        Self {
+            hidden,
+            heads: number("num_key_value_heads").or(heads),
+            dim: number("head_dim").or_else(split),
+        }
+    }
 }
 
 impl Decoder {
-    /// Looks over the inputs and outputs of a decoder session.
+    /// Looks over the inputs and outputs of a decoder session; `sides` are for those that the graph
+    /// gives a name and no number.
     ///
     /// # Errors
     /// Every fault of the graph.
-    pub fn new(session: Session, graph: &Graph) -> Result<Self, Vec<Fault>> {
-        let file = graph.path.file_name().map_or_else(
-            || "onnx".to_owned(),
-            |name| format!("onnx/{}", name.to_string_lossy()),
-        );
+    pub fn new(session: Session, graph: &Graph, sides: TextSides) -> Result<Self, Vec<Fault>> {
+        let file = graph.file();
         let mut faults = Vec::new();
         let mut fault = |what: String| faults.push(Fault::new(file.clone(), what));
-        if graph.group_query_attention {
-            fault(
-                "its GroupQueryAttention operators want batches padded on the right, which this \
-                 adapter does not do; export the decoder with plain attention"
-                    .to_owned(),
-            );
-        }
+        let known = |side: i64, otherwise: Option<usize>| match usize::try_from(side) {
+            Ok(side) => side,
+            Err(_) => otherwise.unwrap_or(0),
+        };
         let mut past = Vec::new();
         let mut element = None;
         let (mut embeds, mut hidden) = (None, 0);
@@ -83,7 +96,7 @@ impl Decoder {
             match input.name() {
                 "inputs_embeds" => {
                     embeds = Element::of(kind);
-                    hidden = shape.last().map_or(0, |h| usize::try_from(*h).unwrap_or(0));
+                    hidden = shape.last().map_or(0, |side| known(*side, sides.hidden));
                 }
                 "attention_mask" => mask = true,
                 "position_ids" if shape.len() == 2 => positions = true,
@@ -95,17 +108,21 @@ impl Decoder {
                 "use_cache_branch" => branch = true,
                 name if name.starts_with("past_key_values.") => {
                     let of = Element::of(kind);
-                    match (of, &shape[..]) {
-                        (Some(of), &[_, heads, _, dim]) if heads > 0 && dim > 0 => {
+                    let shape_of = match shape[..] {
+                        [_, heads, _, dim] => (known(heads, sides.heads), known(dim, sides.dim)),
+                        _ => (0, 0),
+                    };
+                    match (of, shape_of) {
+                        (Some(of), (heads, dim)) if heads > 0 && dim > 0 => {
                             let same = *element.get_or_insert(of) == of;
                             if !same {
                                 fault(format!("`{name}` differs in type from the other caches"));
                             }
-                            past.push((name.to_owned(), (heads as usize, dim as usize)));
+                            past.push((name.to_owned(), (heads, dim)));
                         }
                         _ => fault(format!(
                             "`{name}` is {kind:?} {:?}; wanted f32 or f16 [rows, heads, length, \
-                             dim] with heads and dim known",
+                             dim] with heads and dim known, here or in config.json",
                             &shape[..]
                         )),
                     }
@@ -122,10 +139,13 @@ impl Decoder {
         if past.is_empty() {
             fault("no inputs `past_key_values.*`".to_owned());
         }
-        let logits = session.outputs().iter().any(|o| o.name() == "logits");
-        if !logits {
+        let logits = session.outputs().iter().find(|o| o.name() == "logits");
+        if logits.is_none() {
             fault("no output `logits`".to_owned());
         }
+        let vocabulary = logits
+            .and_then(|output| output.dtype().tensor_shape()?.last().copied())
+            .map_or(0, |side| known(side, None));
         let present: Vec<Option<usize>> = session
             .outputs()
             .iter()
@@ -150,6 +170,9 @@ impl Decoder {
                 positions,
                 keep,
                 branch,
+                layout: Layout::of(graph.group_query_attention),
+                vocabulary,
+                cuts: false,
             }),
             _ => Err(faults),
         }
@@ -159,6 +182,38 @@ impl Decoder {
     #[must_use]
     pub fn hidden(&self) -> usize {
         self.hidden
+    }
+
+    /// On which side its batches are padded.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Whether the graph computes the logits of the last position alone.
+    #[must_use]
+    pub fn keeps_last(&self) -> bool {
+        self.keep.is_some()
+    }
+
+    /// Whether prompts may go through the graph in several runs.
+    pub(super) fn may_cut(&mut self, cuts: bool) {
+        self.cuts = cuts;
+    }
+
+    /// The most positions of one run of `rows` rows whose logits take no more than `bytes`; all
+    /// where only the last are computed, or where prompts cannot be cut.
+    pub(super) fn most_positions(&self, rows: usize, bytes: usize) -> usize {
+        if self.keep.is_some() || !self.cuts || rows != 1 {
+            return usize::MAX;
+        }
+        (bytes / self.logits_bytes(1).max(1)).max(1)
+    }
+
+    /// Bytes of the logits that a run over `positions` positions gives out.
+    pub(super) fn logits_bytes(&self, positions: usize) -> usize {
+        let positions = if self.keep.is_some() { 1 } else { positions };
+        positions * self.vocabulary * size_of::<f32>()
     }
 
     /// Element type of the caches.
@@ -179,7 +234,33 @@ impl Decoder {
     /// [`ModelError::Run`] where it cannot be allocated.
     pub fn empty_cache(&self, rows: usize) -> Result<Cache, ModelError> {
         let shapes: Vec<(usize, usize)> = self.past.iter().map(|(_, shape)| *shape).collect();
-        Cache::empty(self.allocator(), self.element, rows, &shapes)
+        let kind = (self.element, self.layout);
+        Cache::empty(self.allocator(), kind, rows, &shapes)
+    }
+
+    /// A first run, of a row alone in several of at most `most` positions each: no more logits than
+    /// those lie in memory. Otherwise as [`Decoder::run`].
+    ///
+    /// # Errors
+    /// [`ModelError::Run`].
+    pub fn run_in_parts(
+        &mut self,
+        feed: Feed,
+        empty: Cache,
+        most: usize,
+        row: impl FnMut(usize, &[f32]),
+    ) -> Result<Cache, ModelError> {
+        if feed.rows != 1 || feed.new <= most {
+            return self.run(feed, &empty, row);
+        }
+        let mut cache = empty;
+        let mut start = 0;
+        while feed.new - start > most {
+            let part = feed.part(start..start + most, self.hidden);
+            cache = self.run(part, &cache, |_, _| {})?;
+            start += most;
+        }
+        self.run(feed.part(start..feed.new, self.hidden), &cache, row)
     }
 
     /// One run. Gives the logits of each row's last position to `row` (with the row's index; f32,
@@ -250,21 +331,22 @@ impl Decoder {
             }
         }
         let logits = logits.ok_or_else(|| ModelError::Run("the decoder gave no logits".into()))?;
-        last_logits(&logits, rows, &mut row)?;
+        self.vocabulary = last_logits(&logits, rows, &mut row)?;
         let values = present
             .into_iter()
             .collect::<Option<Vec<_>>>()
             .ok_or_else(|| ModelError::Run("the decoder gave no cache".into()))?;
-        Ok(Cache::from_present(values, self.element, rows, total))
+        let kind = (self.element, self.layout);
+        Ok(Cache::from_present(values, kind, rows, total))
     }
 }
 
-/// Logits `[rows, kept, vocabulary]`: the last kept position of each row.
+/// Logits `[rows, kept, vocabulary]`: the last kept position of each row. Returns the vocabulary.
 fn last_logits(
     logits: &DynValue,
     rows: usize,
     row: &mut impl FnMut(usize, &[f32]),
-) -> Result<(), ModelError> {
+) -> Result<usize, ModelError> {
     let [batch, kept, vocabulary] = logits.shape()[..] else {
         return Err(ModelError::Run(format!(
             "logits of shape {:?}; wanted [rows, length, vocabulary]",
@@ -296,5 +378,5 @@ fn last_logits(
             row(at, &data[last(at)..last(at) + vocabulary]);
         }
     }
-    Ok(())
+    Ok(vocabulary)
 }

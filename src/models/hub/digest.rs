@@ -1,5 +1,5 @@
-//! Digests of files, each computed once a process however often a folder is opened, and the
-//! revision made of them.
+//! Digests of files, each computed once a process however often a folder is opened, those of large
+//! files once for all processes; and the revision made of them.
 
 use std::{
     collections::HashMap,
@@ -8,21 +8,31 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{LazyLock, Mutex, PoisonError},
+    time::{Duration, SystemTime},
 };
 
 use sha2::{Digest, Sha256};
+use vila2_actors::request::hex;
+
+use crate::models::disk;
+
+/// From this size on, bytes, a digest is kept on disk too: smaller files are read as fast.
+const KEPT: u64 = 16 << 20;
+
+/// A file changed as recently as this, or later, may change again without its time telling.
+const SETTLED: Duration = Duration::from_secs(3);
 
 /// A SHA-256.
 type Sum = [u8; 32];
 
-/// What tells one content of a path from another without reading it.
+/// What tells one content of a path from another without reading it. Not the time of the inode's
+/// last change: a link to the file changes that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     device: u64,
     inode: u64,
     bytes: u64,
     modified: (i64, i64),
-    changed: (i64, i64),
 }
 
 impl From<&Metadata> for Stamp {
@@ -32,7 +42,6 @@ impl From<&Metadata> for Stamp {
             inode: facts.ino(),
             bytes: facts.len(),
             modified: (facts.mtime(), facts.mtime_nsec()),
-            changed: (facts.ctime(), facts.ctime_nsec()),
         }
     }
 }
@@ -43,10 +52,16 @@ static KNOWN: LazyLock<Mutex<HashMap<PathBuf, (Stamp, Sum)>>> = LazyLock::new(Mu
 /// The SHA-256 of a file. A file that has not changed since it was last asked for is not read
 /// again: a start opens every model folder several times, and graphs have gigabytes.
 fn sum(path: &Path) -> io::Result<Sum> {
-    let stamp = Stamp::from(&fs::metadata(path)?);
+    let facts = fs::metadata(path)?;
+    let stamp = Stamp::from(&facts);
     let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, sum)) = known().get(path).filter(|(then, _)| *then == stamp) {
         return Ok(*sum);
+    }
+    let kept = (stamp.bytes >= KEPT).then(|| Kept::of(stamp)).flatten();
+    if let Some(sum) = kept.as_ref().and_then(Kept::read) {
+        known().insert(path.to_owned(), (stamp, sum));
+        return Ok(sum);
     }
     let mut file = File::open(path)?;
     let mut digest = Sha256::new();
@@ -57,11 +72,62 @@ fn sum(path: &Path) -> io::Result<Sum> {
             read => digest.update(&block[..read]),
         }
     }
-    let sum = digest.finalize().into();
+    let sum: Sum = digest.finalize().into();
+    let settled = facts.modified().is_ok_and(|at| {
+        let age = SystemTime::now().duration_since(at);
+        age.is_ok_and(|age| age > SETTLED)
+    });
+    if let Some(kept) = kept.filter(|_| settled) {
+        kept.write(&sum);
+    }
     #[cfg(test)]
     tests::READS.with_borrow_mut(|reads| reads.push(path.to_owned()));
     known().insert(path.to_owned(), (stamp, sum));
     Ok(sum)
+}
+
+/// A digest on disk: a file of its own, named by the stamp, so that processes need no lock.
+struct Kept(PathBuf);
+
+impl Kept {
+    fn of(stamp: Stamp) -> Option<Self> {
+        let name = hex(&Sha256::digest(format!("{stamp:?}")));
+        Some(Self(disk::own_folder()?.join("digests").join(name)))
+    }
+
+    fn read(&self) -> Option<Sum> {
+        let text = fs::read_to_string(&self.0).ok()?;
+        let mut sum = [0; 32];
+        if text.len() != 2 * sum.len() || !text.is_ascii() {
+            return None;
+        }
+        for (byte, at) in sum.iter_mut().zip((0..).step_by(2)) {
+            *byte = u8::from_str_radix(&text[at..at + 2], 16).ok()?;
+        }
+        Some(sum)
+    }
+
+    /// Without it the next process reads the file again.
+    fn write(&self, sum: &Sum) {
+        let Some(folder) = self.0.parent() else {
+            return;
+        };
+        let partial = self.0.with_extension(std::process::id().to_string());
+        let written = fs::create_dir_all(folder)
+            .and_then(|()| fs::write(&partial, hex(sum)))
+            .and_then(|()| fs::rename(&partial, &self.0));
+        if let Err(error) = written {
+            tracing::debug!(%error, "the digest of a graph is not kept");
+        }
+    }
+}
+
+/// A revision with what the configuration changes in a model's answers.
+pub(in crate::models) fn with(revision: &str, options: &str) -> String {
+    let mut changed = Revision::default();
+    changed.add_text("revision", revision);
+    changed.add_text("options", options);
+    changed.finish()
 }
 
 /// Gathers what a model's answers depend on.
@@ -109,6 +175,19 @@ pub(in crate::models) mod tests {
     thread_local! {
         /// The files whose content was read for a digest on this thread.
         pub(in crate::models) static READS: RefCell<Vec<PathBuf>> = const { RefCell::new(Vec::new()) };
+    }
+
+    #[test]
+    fn a_digest_on_disk_is_found_by_the_stamp_and_a_spoilt_one_is_not_believed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let kept = Kept(folder.path().join("digests/name"));
+        assert_eq!(kept.read(), None);
+        kept.write(&[0xa5; 32]);
+        assert_eq!(kept.read(), Some([0xa5; 32]));
+        fs::write(&kept.0, "a5".repeat(31)).expect("a file");
+        assert_eq!(kept.read(), None);
+        fs::write(&kept.0, "é".repeat(32)).expect("a file");
+        assert_eq!(kept.read(), None);
     }
 
     #[test]

@@ -1,33 +1,24 @@
 //! The graph files of a model folder: which variant, and with which external data.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
-use super::{Fault, content, digest::Revision};
-
-/// The suffixes of the convention, in the order in which they are taken where none is asked for.
-/// The first, empty one is fp32.
-pub const VARIANTS: [&str; 8] = [
-    "",
-    "fp16",
-    "int8",
-    "uint8",
-    "quantized",
-    "q4",
-    "q4f16",
-    "bnb4",
-];
+use super::{
+    Fault, content,
+    digest::Revision,
+    variant::{self, Variant},
+};
 
 /// One graph file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Graph {
     /// The `.onnx` file.
     pub path: PathBuf,
-    /// Its suffix, one of [`VARIANTS`].
-    pub variant: &'static str,
+    /// Its variant: `fp32`, or the suffix of the file.
+    pub variant: String,
     /// Files with its weights, by name, as the graph itself lists them.
     pub external_data: Vec<PathBuf>,
     /// Whether it holds GroupQueryAttention operators.
@@ -44,6 +35,13 @@ impl Graph {
             .map(|facts| facts.len())
             .sum()
     }
+
+    /// Its file, relative to the folder.
+    #[must_use]
+    pub fn file(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default();
+        format!("onnx/{}", name.to_string_lossy())
+    }
 }
 
 /// The graph files that were asked for.
@@ -57,6 +55,12 @@ impl Graphs {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Graph> {
         self.by_name.get(name)
+    }
+
+    /// All of them with their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Graph)> {
+        let all = self.by_name.iter();
+        all.map(|(name, graph)| (name.as_str(), graph))
     }
 
     /// Adds every file of every graph to a revision, in the order of the graphs' names.
@@ -75,69 +79,87 @@ impl Graphs {
     pub(super) fn find(
         folder: &Path,
         names: &[&str],
-        variant: Option<&str>,
+        asked: &Variant,
         faults: &mut Vec<Fault>,
     ) -> Self {
-        let wanted: Vec<&'static str> = match variant {
-            None => VARIANTS.to_vec(),
-            Some(asked) => {
-                let asked = if asked == "fp32" { "" } else { asked };
-                let known = VARIANTS.iter().copied().filter(|v| *v == asked).collect();
-                if VARIANTS.contains(&asked) {
-                    known
-                } else {
-                    faults.push(Fault::new(
-                        "onnx",
-                        format!(
-                            "variant `{asked}` is not known; accepted: fp32, {}",
-                            VARIANTS[1..].join(", ")
-                        ),
-                    ));
-                    Vec::new()
-                }
-            }
-        };
-        let mut by_name = BTreeMap::new();
         let mut names = names.to_vec();
         names.sort_unstable();
+        let there: BTreeMap<&str, BTreeSet<String>> = names
+            .iter()
+            .map(|name| (*name, suffixes(folder, name)))
+            .collect();
+        if let Variant::Each(each) = asked {
+            for name in each.keys().filter(|name| !names.contains(&name.as_str())) {
+                let what = format!(
+                    "`variant` names the graph `{name}`, which this model has not; its graphs: {}",
+                    names.join(", ")
+                );
+                faults.push(Fault::new("onnx", what));
+            }
+        }
+        let mut by_name = BTreeMap::new();
         for name in names {
-            let found = wanted
-                .iter()
-                .map(|variant| (*variant, folder.join(file_name(name, variant))))
-                .find(|(_, path)| path.is_file());
-            match found {
-                Some((variant, path)) => match read_graph(folder, path, variant) {
-                    Ok(graph) => {
-                        by_name.insert(name.to_owned(), graph);
+            let all = &there[name];
+            let wanted = match asked {
+                Variant::First => None,
+                Variant::All(word) => Some(word.as_str()),
+                Variant::Each(each) => each.get(name).map(String::as_str),
+            };
+            let Some(suffix) = variant::choose(all, wanted) else {
+                let suffix = variant::suffix(wanted.unwrap_or_default());
+                let there = variant::words(all.iter().map(String::as_str));
+                let what = match (all.is_empty(), asked) {
+                    (true, _) => {
+                        "missing, and so are the variants fp16, int8, q8, q4 and any other"
+                            .to_owned()
                     }
-                    Err(found) => faults.extend(found),
-                },
-                None if wanted.is_empty() => {}
-                None => faults.push(Fault::new(
-                    file_name(name, wanted[0]),
-                    match variant {
-                        Some(_) => "missing".to_owned(),
-                        None => format!(
-                            "missing, and so are the variants {}",
-                            VARIANTS[1..].join(", ")
-                        ),
-                    },
-                )),
+                    (false, Variant::All(_)) => format!(
+                        "missing; of {name} there are: {there}; a table gives each graph its own: \
+                         variant = {{ {name} = \"…\" }}"
+                    ),
+                    (false, _) => format!("missing; of {name} there are: {there}"),
+                };
+                faults.push(Fault::new(file_name(name, suffix), what));
+                continue;
+            };
+            match read_graph(folder, folder.join(file_name(name, suffix)), suffix) {
+                Ok(graph) => {
+                    by_name.insert(name.to_owned(), graph);
+                }
+                Err(found) => faults.extend(found),
             }
         }
         Self { by_name }
     }
 }
 
-fn file_name(name: &str, variant: &str) -> String {
-    match variant {
+/// The suffixes in which a graph is there. Of those with a name of their own only what looks like a
+/// number format: `decoder_model_merged` is no variant of `decoder_model`.
+fn suffixes(folder: &Path, name: &str) -> BTreeSet<String> {
+    let entries = fs::read_dir(folder.join("onnx")).into_iter().flatten();
+    let files = entries.flatten().filter(|entry| entry.path().is_file());
+    files
+        .filter_map(|entry| {
+            let file = entry.file_name().into_string().ok()?;
+            let rest = file.strip_suffix(".onnx")?.strip_prefix(name)?;
+            if rest.is_empty() {
+                return Some(String::new());
+            }
+            let suffix = rest.strip_prefix('_')?;
+            variant::is_suffix(suffix).then(|| suffix.to_owned())
+        })
+        .collect()
+}
+
+fn file_name(name: &str, suffix: &str) -> String {
+    match suffix {
         "" => format!("onnx/{name}.onnx"),
-        _ => format!("onnx/{name}_{variant}.onnx"),
+        _ => format!("onnx/{name}_{suffix}.onnx"),
     }
 }
 
 /// Looks at a graph file and at those with its weights, without reading them.
-fn read_graph(folder: &Path, path: PathBuf, variant: &'static str) -> Result<Graph, Vec<Fault>> {
+fn read_graph(folder: &Path, path: PathBuf, suffix: &str) -> Result<Graph, Vec<Fault>> {
     let outline = content::graph(folder, &path)?;
     let beside = path.parent().unwrap_or(folder);
     Ok(Graph {
@@ -147,7 +169,7 @@ fn read_graph(folder: &Path, path: PathBuf, variant: &'static str) -> Result<Gra
             .map(|name| beside.join(name))
             .collect(),
         path,
-        variant,
+        variant: variant::word(suffix).to_owned(),
         group_query_attention: outline.group_query_attention,
     })
 }

@@ -35,14 +35,14 @@ fn whole() -> TempDir {
 }
 
 fn revision(dir: &TempDir) -> String {
-    let hub = HubFolder::open(dir.path(), &["decoder"], None);
+    let hub = HubFolder::open(dir.path(), &["decoder"], &Variant::First);
     hub.expect("whole").revision
 }
 
 #[test]
 fn a_whole_folder_is_read_with_its_variant_and_external_data() {
     let dir = whole();
-    let hub = HubFolder::open(dir.path(), &["decoder"], None).expect("whole");
+    let hub = HubFolder::open(dir.path(), &["decoder"], &Variant::First).expect("whole");
     assert_eq!(hub.model_type, "smolvlm");
     assert_eq!(hub.chat_template, "in config");
     let graph = hub.graphs.get("decoder").expect("found");
@@ -131,7 +131,7 @@ fn what_stands_in_place_of_a_file_is_told_with_what_to_do() {
     ] {
         let dir = whole();
         fs::write(dir.path().join(name), text).expect("a file");
-        let error = HubFolder::open(dir.path(), &["decoder"], None).unwrap_err();
+        let error = HubFolder::open(dir.path(), &["decoder"], &Variant::First).unwrap_err();
         let fault = (error.faults.iter().find(|fault| fault.file == name))
             .unwrap_or_else(|| panic!("{name}: {error}"));
         assert!(fault.what.starts_with(words), "{error}");
@@ -144,10 +144,10 @@ fn a_template_file_comes_before_the_tokenizer_configuration() {
     let dir = whole();
     let json = dir.path().join("chat_template.json");
     fs::write(json, r#"{"chat_template": "in json"}"#).expect("a file");
-    let hub = HubFolder::open(dir.path(), &["decoder"], None).expect("whole");
+    let hub = HubFolder::open(dir.path(), &["decoder"], &Variant::First).expect("whole");
     assert_eq!(hub.chat_template, "in json");
     fs::write(dir.path().join("chat_template.jinja"), "in jinja").expect("a file");
-    let hub = HubFolder::open(dir.path(), &["decoder"], None).expect("whole");
+    let hub = HubFolder::open(dir.path(), &["decoder"], &Variant::First).expect("whole");
     assert_eq!(hub.chat_template, "in jinja");
 }
 
@@ -158,7 +158,8 @@ fn every_fault_of_a_folder_is_told_at_once() {
         ("preprocessor_config.json", "[]"),
         ("tokenizer.json", "{}"),
     ]);
-    let error = HubFolder::open(dir.path(), &["vision_encoder", "decoder"], None).unwrap_err();
+    let error =
+        HubFolder::open(dir.path(), &["vision_encoder", "decoder"], &Variant::First).unwrap_err();
     let files: Vec<&str> = error.faults.iter().map(|f| f.file.as_str()).collect();
     assert_eq!(
         files,
@@ -175,16 +176,80 @@ fn every_fault_of_a_folder_is_told_at_once() {
     assert!(error.to_string().contains("`model_type`"), "{error}");
 }
 
-#[test]
-fn an_unknown_variant_is_refused_with_the_accepted_ones() {
+fn with_variants(files: &[&str]) -> TempDir {
     let dir = whole();
-    let error = HubFolder::open(dir.path(), &["decoder"], Some("fp17")).unwrap_err();
-    assert!(error.to_string().contains("fp32, fp16"), "{error}");
-    let error = HubFolder::open(dir.path(), &["decoder"], Some("q4")).unwrap_err();
+    fs::remove_file(dir.path().join("onnx/decoder_fp16.onnx")).expect("removed");
+    for file in files {
+        let graph = onnx::tests::file("MatMul", None);
+        fs::write(dir.path().join("onnx").join(file), graph).expect("a file");
+    }
+    dir
+}
+
+/// The variants taken of `decoder` and `embed`, or every fault.
+fn taken(dir: &TempDir, asked: &Variant) -> Result<String, String> {
+    let hub = HubFolder::open(dir.path(), &["decoder", "embed"], asked);
+    let hub = hub.map_err(|error| error.to_string())?;
+    let taken: Vec<String> = (hub.graphs.iter())
+        .map(|(name, graph)| format!("{name} {}", graph.variant))
+        .collect();
+    Ok(taken.join(", "))
+}
+
+#[test]
+fn each_graph_has_its_own_variant() {
+    let dir = with_variants(&[
+        "decoder_q8.onnx",
+        "decoder_q4f32.onnx",
+        "decoder_merged.onnx",
+        "embed_fp16.onnx",
+    ]);
+    let all = |word| Variant::All(String::from(word));
+    let each = |graph: &str, word: &str| Variant::Each([(graph.into(), word.into())].into());
     assert_eq!(
-        error.faults,
-        [Fault::new("onnx/decoder_q4.onnx", "missing")]
+        taken(&dir, &Variant::First).unwrap(),
+        "decoder q8, embed fp16"
     );
+    let error = taken(&dir, &all("q4f32")).unwrap_err();
+    assert!(error.contains("variant = { embed = \"…\" }"), "{error}");
+    assert!(!error.contains("decoder_q4f32"), "{error}");
+    let mixed = taken(&dir, &each("decoder", "q4f32"));
+    assert_eq!(mixed.unwrap(), "decoder q4f32, embed fp16");
+    let error = taken(&dir, &all("q4")).unwrap_err();
+    for words in [
+        "onnx/decoder_q4.onnx: missing; of decoder there are: q8, q4f32",
+        "onnx/embed_q4.onnx: missing; of embed there are: fp16",
+    ] {
+        assert!(error.contains(words), "{error}");
+    }
+    let error = taken(&dir, &each("embed", "fp32")).unwrap_err();
+    let words = "onnx/embed.onnx: missing; of embed there are: fp16";
+    assert!(error.contains(words), "{error}");
+    let error = taken(&dir, &each("vision", "q4")).unwrap_err();
+    assert!(error.contains("its graphs: decoder, embed"), "{error}");
+    let error = taken(&with_variants(&["embed.onnx"]), &Variant::First).unwrap_err();
+    let words = "onnx/decoder.onnx: missing, and so are the variants";
+    assert!(error.contains(words), "{error}");
+}
+
+#[test]
+fn picture_settings_of_transformers_5_come_before_those_of_4() {
+    let dir = whole();
+    let open = || HubFolder::open(dir.path(), &["decoder"], &Variant::First);
+    let file = dir.path().join("processor_config.json");
+    fs::write(&file, r#"{"image_processor": {"resample": 1}}"#).expect("a file");
+    let (settings, from) = open().expect("whole").preprocessor;
+    assert_eq!(
+        (&settings["resample"], from),
+        (&1.into(), "processor_config.json")
+    );
+    fs::remove_file(dir.path().join("preprocessor_config.json")).expect("removed");
+    assert!(open().is_ok());
+    fs::write(&file, "{}").expect("a file");
+    let error = open().unwrap_err().to_string();
+    let words = "preprocessor_config.json: missing, and processor_config.json has no \
+                 `image_processor`";
+    assert!(error.contains(words), "{error}");
 }
 
 #[test]

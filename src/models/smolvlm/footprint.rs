@@ -3,7 +3,7 @@
 use vila2_actors::ports::Footprint;
 
 use super::Preprocess;
-use crate::models::ModelSettings;
+use crate::models::settings::ModelSettings;
 
 /// Pictures that an engine announces before it admits them, at most.
 const ANNOUNCED: usize = 4;

@@ -30,13 +30,6 @@ impl SmolVlm {
     /// What keeps it from an answer.
     pub(super) fn answer_own_question(&mut self) -> Result<(), ModelError> {
         let (decoder, embedder) = self.batch.parts();
-        let (features, embeddings) = (self.vision.hidden(), decoder.hidden());
-        if features != embeddings {
-            return Err(ModelError::Broken(format!(
-                "the vision encoder's features are {features} wide and the decoder's embeddings \
-                 {embeddings}: the graphs are of different models"
-            )));
-        }
         check::check(decoder, embedder, self.folder.vocabulary)?;
         let tiles = self.folder.preprocess.whole(&drawn());
         let features = match self.vision.run(&[tiles])?.pop() {

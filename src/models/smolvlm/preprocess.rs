@@ -7,7 +7,7 @@ use serde_json::Value;
 use vila2_actors::image::Image;
 
 use super::resample::{Filter, resample};
-use crate::models::hub::Fault;
+use crate::models::{hub::Fault, settings::Options};
 
 const FILE: &str = "preprocessor_config.json";
 
@@ -20,6 +20,8 @@ pub struct Preprocess {
     /// Longest side before tiling; `None`: pictures keep their size.
     longest_edge: Option<usize>,
     tile: usize,
+    /// Most tiles of a picture, the whole one's own among them.
+    max_tiles: Option<usize>,
     filter: Filter,
     splitting: bool,
     /// Per channel: the normalised value of each level.
@@ -42,8 +44,20 @@ impl Preprocess {
     /// # Errors
     /// Every fault found.
     pub fn read(config: &Value) -> Result<Self, Vec<Fault>> {
+        Self::read_from(config, FILE, &Options::default())
+    }
+
+    /// The same of any `file`, with what the configuration changes.
+    ///
+    /// # Errors
+    /// Every fault found.
+    pub fn read_from(
+        config: &Value,
+        file: &'static str,
+        options: &Options,
+    ) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
-        let mut fault = |what: String| faults.push(Fault::new(FILE, what));
+        let mut fault = |what: String| faults.push(Fault::new(file, what));
         let edge = |key: &str| {
             let value = &config[key]["longest_edge"];
             value
@@ -52,12 +66,13 @@ impl Preprocess {
                 .map(|n| n as usize)
         };
         let flag = |key: &str| config[key].as_bool().unwrap_or(true);
-        let longest_edge = edge("size");
+        let longest_edge = options.longest_edge.or_else(|| edge("size"));
+        let resized = flag("do_resize") || options.longest_edge.is_some();
         let tile = edge("max_image_size");
         if tile.is_none() {
             fault("`max_image_size.longest_edge` is missing or beyond 1 to 4096".to_owned());
         }
-        if flag("do_resize") && longest_edge.is_none() {
+        if resized && longest_edge.is_none() {
             fault("`size.longest_edge` is missing or beyond 1 to 4096".to_owned());
         }
         let number = config["resample"].as_u64().unwrap_or(1);
@@ -98,8 +113,9 @@ impl Preprocess {
         }
         match (tile, filter, faults.is_empty()) {
             (Some(tile), Some(filter), true) => Ok(Self {
-                longest_edge: longest_edge.filter(|_| flag("do_resize")),
+                longest_edge: longest_edge.filter(|_| resized),
                 tile,
+                max_tiles: options.max_tiles,
                 filter,
                 splitting: flag("do_image_splitting"),
                 levels,
@@ -114,6 +130,18 @@ impl Preprocess {
         self.tile
     }
 
+    /// Longest side to which pictures are scaled first, in pixels; `None`: they keep their size.
+    #[must_use]
+    pub(super) fn longest_edge(&self) -> Option<usize> {
+        self.longest_edge
+    }
+
+    /// Whether large pictures are cut into tiles.
+    #[must_use]
+    pub(super) fn splitting(&self) -> bool {
+        self.splitting
+    }
+
     /// Bytes of one tile.
     #[must_use]
     pub(super) fn tile_bytes(&self) -> u64 {
@@ -125,7 +153,10 @@ impl Preprocess {
     pub(super) fn most_tiles(&self) -> u64 {
         let per_side = self.longest_edge.unwrap_or(LARGEST).div_ceil(self.tile);
         match self.splitting {
-            true => (per_side * per_side + 1) as u64,
+            true => {
+                let most = per_side * per_side + 1;
+                self.max_tiles.map_or(most, |max| most.min(max.max(1))) as u64
+            }
             false => 1,
         }
     }
@@ -141,7 +172,12 @@ impl Preprocess {
     /// Rows and columns of tiles for a picture of this size; (0, 0) where it is one tile alone.
     #[must_use]
     pub fn grid(&self, width: u32, height: u32) -> (usize, usize) {
-        let (_, (width, height)) = self.sizes(width as usize, height as usize);
+        let (_, squared) = self.sizes(width as usize, height as usize);
+        self.cells(squared)
+    }
+
+    /// The same of a picture whose sides are multiples of a tile.
+    fn cells(&self, (width, height): (usize, usize)) -> (usize, usize) {
         if width > self.tile || height > self.tile {
             (height / self.tile, width / self.tile)
         } else {
@@ -206,9 +242,35 @@ impl Preprocess {
         }
     }
 
-    /// Sizes (width, height) after the first and the second resize.
+    /// Sizes (width, height) after the first and the second resize. A picture that would make more
+    /// tiles than allowed is scaled to fewer of them on its longest side.
     fn sizes(&self, width: usize, height: usize) -> ((usize, usize), (usize, usize)) {
-        let scaled = match self.longest_edge {
+        let sizes = self.sizes_for(width, height, self.longest_edge);
+        let Some(most) = self.max_tiles else {
+            return sizes;
+        };
+        let fits = |(_, squared): &((usize, usize), (usize, usize))| {
+            let (rows, columns) = self.cells(*squared);
+            rows * columns < most
+        };
+        if fits(&sizes) {
+            return sizes;
+        }
+        let along = sizes.1.0.max(sizes.1.1) / self.tile;
+        let fewer = (1..along).rev().map(|tiles| tiles * self.tile);
+        fewer
+            .map(|edge| self.sizes_for(width, height, Some(edge)))
+            .find(fits)
+            .unwrap_or(((self.tile, self.tile), (self.tile, self.tile)))
+    }
+
+    fn sizes_for(
+        &self,
+        width: usize,
+        height: usize,
+        longest: Option<usize>,
+    ) -> ((usize, usize), (usize, usize)) {
+        let scaled = match longest {
             Some(longest) => scale_to(width, height, longest),
             None => (width, height),
         };

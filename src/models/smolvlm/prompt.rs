@@ -1,7 +1,7 @@
 //! From the user's text to token ids: chat template, image expansion, tokenizer.
 //!
 //! # Source
-//! `SmolVLMProcessor` of transformers 4.57.
+//! `SmolVLMProcessor` of transformers 4.57, `Idefics3Processor` of 5.24.
 
 use std::{
     collections::HashMap,
@@ -69,6 +69,7 @@ impl PromptTemplate {
         let word = |key: &str, usual: &str| {
             token(&tokens[key])
                 .or_else(|| token(&tokens["extra_special_tokens"][key]))
+                .or_else(|| token(&tokens["model_specific_special_tokens"][key]))
                 .unwrap_or_else(|| usual.to_owned())
         };
         let template = Self {
@@ -81,7 +82,8 @@ impl PromptTemplate {
             image_tokens,
             remembered: Arc::default(),
         };
-        for word in [&template.image, &template.fake, &template.global] {
+        // Where the markers of tiles and of the whole picture are no tokens, they are plain text.
+        for word in [&template.image, &template.fake] {
             if hub.tokenizer.token_to_id(word).is_none() {
                 let what = format!("the token `{word}` is missing");
                 faults.push(Fault::new("tokenizer.json", what));

@@ -18,27 +18,28 @@ use crate::models::{
 #[derive(Debug)]
 pub(super) struct VisionEncoder {
     session: Session,
-    tile: usize,
+    sizes: Sizes,
     half: bool,
     mask: bool,
-    hidden: usize,
+    /// Which output has the features.
+    output: usize,
+}
+
+/// What is known of the encoder's tensors before it runs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    /// Side of a tile, pixels.
+    pub(super) tile: usize,
+    /// Width of a feature: that of the decoder's embeddings, which features stand among.
+    pub(super) hidden: usize,
     /// Most tiles of one run: bounds its memory.
-    most: usize,
+    pub(super) most: usize,
 }
 
 impl VisionEncoder {
-    /// Looks over the inputs and outputs of the graph; `tile` is the side of a tile in pixels, and
-    /// at most `most` of them go through it at once.
-    pub(super) fn new(
-        session: Session,
-        graph: &Graph,
-        tile: usize,
-        most: usize,
-    ) -> Result<Self, Vec<Fault>> {
-        let file = graph.path.file_name().map_or_else(
-            || "onnx".to_owned(),
-            |name| format!("onnx/{}", name.to_string_lossy()),
-        );
+    /// Looks over the inputs and outputs of the graph.
+    pub(super) fn new(session: Session, graph: &Graph, sizes: Sizes) -> Result<Self, Vec<Fault>> {
+        let (file, tile) = (graph.file(), sizes.tile);
         let mut faults = Vec::new();
         let mut fault = |what: String| faults.push(Fault::new(file.clone(), what));
         let (mut half, mut pixels, mut mask) = (false, false, false);
@@ -67,24 +68,38 @@ impl VisionEncoder {
         if !pixels {
             fault("no input `pixel_values`, f32 or f16".to_owned());
         }
-        let hidden = match session.outputs() {
-            [output] => match output.dtype() {
-                ValueType::Tensor { shape, .. } if shape.len() == 3 => shape[2],
-                _ => 0,
-            },
-            _ => 0,
-        };
-        if hidden <= 0 {
-            fault("its one output must be [tiles, tokens, hidden] with hidden known".to_owned());
+        let outputs = session.outputs();
+        let named = outputs.iter().position(|o| o.name() == "image_features");
+        let output = named.or((outputs.len() == 1).then_some(0));
+        let features = output.and_then(|at| outputs.get(at));
+        match features.and_then(|output| output.dtype().tensor_shape()) {
+            Some(shape) if matches!(shape.len(), 2 | 3) => {
+                let (width, wanted) = (shape[shape.len() - 1], sizes.hidden);
+                if width >= 0 && width as usize != wanted {
+                    fault(format!(
+                        "its features are {width} wide; wanted {wanted}, as the decoder's \
+                         `inputs_embeds` are: the graphs are of different models"
+                    ));
+                }
+            }
+            found => {
+                let found = found.map_or_else(
+                    || format!("{} outputs", outputs.len()),
+                    |shape| format!("an output {:?}", &shape[..]),
+                );
+                fault(format!(
+                    "it has {found}; wanted one, `image_features`, [tiles, tokens, hidden] or \
+                     [tiles × tokens, hidden]"
+                ));
+            }
         }
         if faults.is_empty() {
             Ok(Self {
                 session,
-                tile,
+                sizes,
                 half,
                 mask,
-                hidden: hidden as usize,
-                most,
+                output: output.unwrap_or_default(),
             })
         } else {
             Err(faults)
@@ -93,7 +108,7 @@ impl VisionEncoder {
 
     /// Width of a feature.
     pub(super) fn hidden(&self) -> usize {
-        self.hidden
+        self.sizes.hidden
     }
 
     /// The features of several pictures, in order. Tiles of all of them go through the graph
@@ -107,21 +122,21 @@ impl VisionEncoder {
         if pictures.is_empty() {
             return Ok(Vec::new());
         }
-        let numbers = 3 * self.tile * self.tile;
+        let numbers = 3 * self.sizes.tile * self.sizes.tile;
         let count: usize = pictures.iter().map(|p| p.count).sum();
         let mut features = Vec::new();
-        let mut pixels = Vec::with_capacity(count.min(self.most) * numbers);
+        let mut pixels = Vec::with_capacity(count.min(self.sizes.most) * numbers);
         let mut tiles = pictures
             .iter()
             .flat_map(|p| p.pixels.chunks_exact(numbers))
             .peekable();
         while let Some(tile) = tiles.next() {
             pixels.extend_from_slice(tile);
-            if pixels.len() == self.most * numbers || tiles.peek().is_none() {
+            if pixels.len() == self.sizes.most * numbers || tiles.peek().is_none() {
                 self.run_tiles(std::mem::take(&mut pixels), &mut features)?;
             }
         }
-        if count == 0 || features.len() % (count * self.hidden) != 0 {
+        if count == 0 || features.len() % (count * self.sizes.hidden) != 0 {
             return Err(ModelError::Run(format!(
                 "the vision encoder gave {} numbers for {count} tiles",
                 features.len()
@@ -148,7 +163,7 @@ impl VisionEncoder {
     }
 
     fn run_tiles(&mut self, pixels: Vec<f32>, to: &mut Vec<f32>) -> Result<(), ModelError> {
-        let side = self.tile;
+        let side = self.sizes.tile;
         let count = pixels.len() / (3 * side * side);
         let unfit = run_error("an input of the vision encoder");
         let shape = [count, 1, 3, side, side];
@@ -172,6 +187,15 @@ impl VisionEncoder {
             .session
             .run(inputs)
             .map_err(run_error("the vision encoder failed"))?;
-        append_f32(&outputs[0], to)
+        let features = &outputs[self.output];
+        let (width, hidden) = (features.shape().last().copied(), self.sizes.hidden);
+        if width != Some(hidden as i64) {
+            return Err(ModelError::Run(format!(
+                "the vision encoder's features are {:?} and the decoder's embeddings {hidden} wide: \
+                 the graphs are of different models",
+                &features.shape()[..]
+            )));
+        }
+        append_f32(features, to)
     }
 }

@@ -80,3 +80,30 @@ fn every_fault_of_the_configuration_is_told() {
     let told: Vec<&str> = faults.iter().map(|f| f.what.as_str()).collect();
     assert_eq!(told.len(), 4, "{told:?}");
 }
+
+#[test]
+fn a_picture_is_cut_into_no_more_tiles_than_allowed() {
+    let config = json!({"size": {"longest_edge": 2048}, "max_image_size": {"longest_edge": 512}});
+    let grid = |options: Options, width, height| {
+        let preprocess = Preprocess::read_from(&config, FILE, &options).expect("whole");
+        let (rows, columns) = preprocess.grid(width, height);
+        assert!(((rows * columns) as u64) < preprocess.most_tiles());
+        (rows, columns)
+    };
+    let tiles = |max_tiles: Option<usize>| Options {
+        max_tiles,
+        ..Options::default()
+    };
+    assert_eq!(grid(tiles(None), 386, 386), (4, 4));
+    assert_eq!(grid(tiles(Some(17)), 386, 386), (4, 4));
+    assert_eq!(grid(tiles(Some(16)), 386, 386), (3, 3));
+    assert_eq!(grid(tiles(Some(5)), 386, 386), (2, 2));
+    assert_eq!(grid(tiles(Some(5)), 1000, 250), (1, 4));
+    assert_eq!(grid(tiles(Some(4)), 386, 386), (0, 0));
+    assert_eq!(grid(tiles(Some(1)), 4000, 10), (0, 0));
+    let edge = Options {
+        longest_edge: Some(512),
+        ..Options::default()
+    };
+    assert_eq!(grid(edge, 386, 386), (0, 0));
+}

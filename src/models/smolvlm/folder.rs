@@ -1,0 +1,187 @@
+//! What the folder of a SmolVLM or Idefics3 says, checked.
+
+use std::sync::Arc;
+
+use vila2_actors::{error::ModelError, image::Image, ports::Generator};
+
+use super::{GRAPHS, Preprocess, PromptTemplate, SmolVlm, Tiles};
+use crate::models::{
+    adapter::{FolderFacts, OpenedFolder},
+    generation::{Layout, Rules, TextSides},
+    hub::{Fault, FolderError, Graph, Graphs, HubFolder, digest},
+    settings::ModelSettings,
+};
+
+/// What the folder says, checked; sessions are opened from it, again and again if need be.
+#[derive(Debug, Clone)]
+pub struct SmolVlmFolder {
+    pub(super) hub: HubFolder,
+    pub(super) preprocess: Arc<Preprocess>,
+    pub(super) prompt: PromptTemplate,
+    pub(super) rules: Rules,
+    pub(super) longest: usize,
+    pub(super) vocabulary: usize,
+    pub(super) image_token: u32,
+    pub(super) sides: TextSides,
+    pub(super) keep_special_tokens: bool,
+    revision: String,
+}
+
+impl SmolVlmFolder {
+    /// Reads a folder, without opening a session.
+    ///
+    /// # Errors
+    /// [`FolderError`] with every fault.
+    pub fn open(settings: &ModelSettings) -> Result<Self, FolderError> {
+        let hub = HubFolder::open(&settings.path, &GRAPHS, &settings.variant)?;
+        let options = &settings.options;
+        let mut faults = Vec::new();
+        let preprocess = Preprocess::read_from(&hub.preprocessor.0, hub.preprocessor.1, options)
+            .map_err(|more| faults.extend(more))
+            .ok();
+        let prompt = PromptTemplate::read(&hub)
+            .map_err(|more| faults.extend(more))
+            .ok();
+        let rules = Rules::read(&hub.generation, &hub.config)
+            .map_err(|more| faults.extend(more))
+            .ok();
+        let text = &hub.config["text_config"];
+        let mut number = |key: &str| {
+            let found = text[key].as_u64().and_then(|n| usize::try_from(n).ok());
+            if found.is_none() {
+                let what = format!("`text_config.{key}` is missing or no number");
+                faults.push(Fault::new("config.json", what));
+            }
+            found
+        };
+        let vocabulary = number("vocab_size");
+        let longest = number("max_position_embeddings");
+        let image_token = hub.config["image_token_id"]
+            .as_u64()
+            .and_then(|id| u32::try_from(id).ok())
+            .or_else(|| hub.tokenizer.token_to_id("<image>"));
+        if image_token.is_none() {
+            faults.push(Fault::new("config.json", "`image_token_id` is missing"));
+        }
+        match (preprocess, prompt, rules, vocabulary, longest, image_token) {
+            (
+                Some(preprocess),
+                Some(prompt),
+                Some(mut rules),
+                Some(vocabulary),
+                Some(longest),
+                Some(image_token),
+            ) => {
+                if !settings.stop_on_repeat {
+                    rules.repeats = None;
+                }
+                let sides = TextSides::read(&hub.config["text_config"]);
+                let revision = match options.told() {
+                    Some(told) => digest::with(&hub.revision, &told),
+                    None => hub.revision.clone(),
+                };
+                Ok(Self {
+                    sides,
+                    revision,
+                    keep_special_tokens: options.keep_special_tokens,
+                    hub,
+                    preprocess: Arc::new(preprocess),
+                    prompt,
+                    rules,
+                    longest,
+                    vocabulary,
+                    image_token,
+                })
+            }
+            _ => Err(FolderError::new(&settings.path, faults)),
+        }
+    }
+
+    /// One of [`GRAPHS`].
+    #[must_use]
+    pub fn graph(&self, name: &str) -> Option<&Graph> {
+        self.hub.graphs.get(name)
+    }
+
+    /// See [`HubFolder::revision`]; another one where the configuration changes answers.
+    #[must_use]
+    pub fn revision(&self) -> &str {
+        &self.revision
+    }
+
+    /// What ends and penalises a text.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The id whose embeddings give way to image features.
+    #[must_use]
+    pub fn image_token(&self) -> u32 {
+        self.image_token
+    }
+
+    /// The tiles of an image.
+    #[must_use]
+    pub fn tiles(&self, image: &Image) -> Tiles {
+        self.preprocess.tiles(image)
+    }
+
+    /// The ids of a question about an image.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`].
+    pub fn ids(&self, image: &Image, question: &str) -> Result<Arc<[u32]>, ModelError> {
+        let (rows, columns) = self.preprocess.grid(image.width, image.height);
+        self.prompt
+            .ids(&self.hub.tokenizer, question, rows, columns)
+    }
+}
+
+impl OpenedFolder for SmolVlmFolder {
+    fn revision(&self) -> &str {
+        &self.revision
+    }
+
+    fn graphs(&self) -> &Graphs {
+        &self.hub.graphs
+    }
+
+    fn facts(&self, question: &str) -> Result<FolderFacts, ModelError> {
+        let (rows, columns) = self.preprocess.grid(640, 480);
+        let ids = self
+            .prompt
+            .ids(&self.hub.tokenizer, question, rows, columns)?;
+        let graphs = self.hub.graphs.iter();
+        let right = self
+            .hub
+            .graphs
+            .iter()
+            .any(|(_, graph)| graph.group_query_attention);
+        Ok(FolderFacts {
+            variants: graphs
+                .map(|(name, graph)| (name.to_owned(), graph.variant.clone()))
+                .collect(),
+            padding: Layout::of(right).to_string(),
+            tokenizer: self.hub.tokenizer.get_vocab_size(true),
+            longest: self.longest,
+            tile: self.preprocess.tile(),
+            longest_edge: self.preprocess.longest_edge(),
+            most_tiles: self.preprocess.most_tiles(),
+            splitting: self.preprocess.splitting(),
+            prompt: self.prompt.example(question)?,
+            prompt_tokens: ids.len(),
+            stop_tokens: self.rules.stop_tokens.clone(),
+            repetition_penalty: self.rules.repetition_penalty,
+            no_repeat_ngram_size: self.rules.no_repeat_ngram_size,
+        })
+    }
+
+    fn try_prompt(&self, text: &str, max_tokens: u32) -> Result<(), ModelError> {
+        Self::try_prompt(self, text, max_tokens)
+    }
+
+    fn load(&self, settings: &ModelSettings) -> Result<Box<dyn Generator>, ModelError> {
+        Ok(Box::new(SmolVlm::load(self, settings)?))
+    }
+}
