@@ -2,7 +2,7 @@
 //!
 //! [`HttpFetcher`] reads `http` and `https` (and `file` under configured roots). What bounds it:
 //!
-//! - one deadline over everything: names, connection, every redirect, head and body;
+//! - one deadline over everything: names, connection, every redirect, head and body (files have none);
 //! - credit for the body, found before the request is sent: a response never stays open while its
 //!   body has nowhere to go. What turns out larger than fits is let go, and asked for again once
 //!   there is room;
@@ -21,6 +21,7 @@ mod file;
 pub mod guard;
 mod headers;
 mod http;
+pub mod member;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -178,10 +179,10 @@ impl HttpFetcher {
         url: Url,
         credit: &mut ImageCredit,
     ) -> Result<Fetched, FetchError> {
-        let deadline = Deadline::after(self.timeout);
         if url.scheme() == "file" {
-            return self.files.read(&url, credit, deadline).await;
+            return self.files.read(&url, credit).await;
         }
+        let deadline = Deadline::after(self.timeout);
         let head = deadline.bound(self.http.head(url)).await?;
         head.body(credit, deadline).await
     }

@@ -76,7 +76,11 @@ impl Lines {
 pub(super) struct Requests {
     pub(super) name: String,
     pub(super) lines: Lines,
+    pub(super) request: Reading,
 }
+
+/// Makes a request of a line.
+pub(super) type Reading = fn(&[u8]) -> Result<Vec<u8>, String>;
 
 impl Iterator for Requests {
     type Item = Result<Item, Fault>;
@@ -97,7 +101,7 @@ impl Iterator for Requests {
                 content: if line.too_long {
                     Err(format!("is longer than {} MiB", MOST >> 20))
                 } else {
-                    request(text)
+                    (self.request)(text)
                 },
             }));
         }
@@ -106,26 +110,35 @@ impl Iterator for Requests {
 
 /// A line as a request. What is no URL at all is for the service to refuse; what a URL ends in
 /// by mistake is refused here, where its file and line are known.
-fn request(line: &[u8]) -> Result<Vec<u8>, String> {
+pub(super) fn request(line: &[u8]) -> Result<Vec<u8>, String> {
+    match blank(line) {
+        Some(problem) if !line.starts_with(b"{") && !line.starts_with(b"\"") => {
+            Err(problem.to_owned())
+        }
+        _ => plain(line),
+    }
+}
+
+/// A line without the quotes of JSON.
+pub(super) fn plain(line: &[u8]) -> Result<Vec<u8>, String> {
     if line.starts_with(b"\"")
-        && let Ok(url) = serde_json::from_slice::<String>(line)
+        && let Ok(text) = serde_json::from_slice::<String>(line)
     {
-        return Ok(url.into_bytes());
+        return Ok(text.into_bytes());
     }
-    if line.starts_with(b"{") {
-        return Ok(line.to_vec());
-    }
-    match line.iter().find(|byte| matches!(byte, b' ' | b'\t')) {
-        None => Ok(line.to_vec()),
-        Some(b'\t') => Err(
+    Ok(line.to_vec())
+}
+
+/// What is wrong with a line of one URL that holds a blank or a tab.
+pub(crate) fn blank(line: &[u8]) -> Option<&'static str> {
+    match line.iter().find(|byte| matches!(byte, b' ' | b'\t'))? {
+        b'\t' => Some(
             "a tab is in the line: a line is one URL. For URLs with captions use --format tsv \
-             (or the ending .tsv), and --caption-column for the caption's column"
-                .to_owned(),
+             (or the ending .tsv), and --caption-column for the caption's column",
         ),
-        Some(_) => Err(
+        _ => Some(
             "a blank is in the line: a line is one URL. Write blanks of the URL itself as %20; \
-             for URLs with captions use a table (.tsv or .csv, --caption-column) or JSON"
-                .to_owned(),
+             for URLs with captions use a table (.tsv or .csv, --caption-column) or JSON",
         ),
     }
 }

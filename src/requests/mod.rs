@@ -24,6 +24,7 @@ use text::Text;
 
 pub use columns::Columns;
 pub use files::{name_of, open, open_as};
+pub(crate) use lines::blank;
 
 /// What is wrong with an input.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -136,12 +137,28 @@ impl Input {
     /// The file cannot be opened (any more). An item that is an error ends the reading: the disk
     /// failed, not a row.
     pub fn read(&self, from: Position) -> Result<Items, Fault> {
+        self.read_as(from, lines::request)
+    }
+
+    /// As [`Input::read`], but lines of text may hold blanks: paths do.
+    ///
+    /// # Errors
+    /// As [`Input::read`].
+    pub fn read_plain(&self, from: Position) -> Result<Items, Fault> {
+        self.read_as(from, lines::plain)
+    }
+
+    fn read_as(&self, from: Position, request: lines::Reading) -> Result<Items, Fault> {
         let fault = |error: io::Error| Fault::new(&self.name, error);
         let open = |path: &PathBuf| Text::open(path, from.at).map_err(fault);
         let lines = |text: Text, number: u64| {
             let name = self.name.clone();
             let lines = lines::Lines::new(text, number);
-            Box::new(lines::Requests { name, lines })
+            Box::new(lines::Requests {
+                name,
+                lines,
+                request,
+            })
         };
         Ok(match &self.kind {
             Kind::Once(path, format, columns) => {

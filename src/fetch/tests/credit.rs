@@ -38,7 +38,7 @@ async fn impatient(head: String) -> (Raw, Arc<AtomicUsize>) {
 
 fn heads() -> [String; 2] {
     [
-        format!("HTTP/1.1 200 OK\r\ncontent-length: {BODY}\r\n\r\n"),
+        format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {BODY}\r\n\r\n"),
         "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_owned(),
     ]
 }

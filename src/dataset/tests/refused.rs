@@ -1,0 +1,119 @@
+//! Folders and requests that do not go together.
+
+use super::*;
+
+#[test]
+fn another_request_is_refused_with_the_difference_and_changes_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path();
+    finish(&mut open(path), 6);
+    let before = fs::read(path.join("state.json")).unwrap();
+    let mut settings = request("pictures");
+    settings
+        .settings
+        .insert("stages.caption.prompts".to_owned(), "[\"b\"]".to_owned());
+    let mut changed = request("pictures");
+    changed.inputs[0].identity = Some("2".to_owned());
+    let mut once = request("pictures");
+    once.inputs[0].identity = None;
+    let mut sample = request("pictures");
+    sample.sample = Some((3, 1));
+    for (request, parts) in [
+        (
+            request("others"),
+            ["its inputs are pictures, not others", "name another folder"],
+        ),
+        (
+            settings,
+            [
+                "stages.caption.prompts is [\"a\"] there, [\"b\"] now",
+                "--again all",
+            ],
+        ),
+        (changed, ["pictures has changed since", "--again all"]),
+        (
+            once,
+            ["pictures can be read once only", "save it to a file"],
+        ),
+        (
+            sample,
+            [
+                "everything there, a sample of 3 (seed 1) now",
+                "--again all",
+            ],
+        ),
+    ] {
+        let problem = refused(path, request);
+        for part in parts {
+            assert!(problem.contains(part), "{part:?} is not in {problem}");
+        }
+    }
+    assert_eq!(fs::read(path.join("state.json")).unwrap(), before);
+    complete(path, &open(path), 6);
+}
+
+#[test]
+fn where_nothing_was_answered_another_request_may_begin() {
+    let home = tempfile::tempdir().unwrap();
+    drop(open(home.path()));
+    let folder = Folder::open(home.path(), request("others"), None).unwrap();
+    drop(folder);
+    // One line of the journal is an answer, though the state counts none.
+    let mut folder = Folder::open(home.path(), request("others"), None).unwrap();
+    answer(&mut folder, 0);
+    drop(folder);
+    refused(home.path(), request("pictures"));
+}
+
+#[test]
+fn folders_that_cannot_be_used_are_refused_and_left_as_they_are() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("file");
+    fs::write(&file, "text").unwrap();
+    assert!(refused(&file, request("pictures")).contains("is a file; --out takes a folder"));
+    let foreign = home.path().join("foreign");
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("summary.json"), "{}").unwrap();
+    assert!(refused(&foreign, request("pictures")).contains("was written by something else"));
+    fs::write(foreign.join("state.json"), "{}").unwrap();
+    assert!(refused(&foreign, request("pictures")).contains("is not the state of"));
+    let all = Folder::open(&foreign, request("pictures"), Some(Again::All));
+    assert!(matches!(all, Err(Error::Refused(_))), "it is not ours");
+    assert_eq!(
+        fs::read_dir(&foreign).unwrap().count(),
+        2,
+        "nothing was made"
+    );
+    let ours = home.path().join("ours");
+    let first = open(&ours);
+    assert!(refused(&ours, request("pictures")).contains("another `vila2 caption` is writing"));
+    drop(first);
+    finish(&mut open(&ours), 6);
+    fs::remove_file(ours.join("captions-00000.parquet")).unwrap();
+    let problem = refused(&ours, request("pictures"));
+    assert!(
+        problem.contains("captions-00000.parquet is missing"),
+        "{problem}"
+    );
+    let shorter = home.path().join("shorter");
+    finish(&mut open(&shorter), 6);
+    fs::write(shorter.join("dead.jsonl"), "").unwrap();
+    let problem = refused(&shorter, request("pictures"));
+    assert!(
+        problem.contains("dead.jsonl is shorter than when it was written"),
+        "{problem}"
+    );
+}
+
+#[test]
+fn the_time_of_a_run_that_was_killed_counts() {
+    let home = tempfile::tempdir().unwrap();
+    let mut folder = open(home.path());
+    folder.since = Instant::now()
+        .checked_sub(std::time::Duration::from_secs(100))
+        .unwrap();
+    answer(&mut folder, 0);
+    drop(folder);
+    let seconds = open(home.path()).totals().seconds;
+    assert!((100.0..150.0).contains(&seconds), "{seconds}");
+}

@@ -1,0 +1,237 @@
+//! Pictures in WebDataset tars. A sample is what stands side by side under one key: the path up to
+//! the first dot of the file's name. Its picture is read where it lies, nothing is unpacked.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+
+use super::{Ask, Entry, Fault, Read, at, entry::is_url, folder::is_picture};
+use crate::{fetch::member::Member, requests::name_of};
+
+/// The most that is read of a sample's json or text.
+const SIDE: u64 = 1 << 20;
+
+/// A tar that was looked at.
+#[derive(Debug)]
+pub(super) struct Shard {
+    /// As it was named.
+    name: String,
+    /// Its absolute path.
+    path: PathBuf,
+}
+
+/// What is in a tar.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) samples: u64,
+    /// Samples without a picture.
+    pub(super) skipped: u64,
+}
+
+/// Whether a file is a tar, by its first header.
+#[must_use]
+pub fn is_tar(path: &Path) -> bool {
+    let mut header = [0; 512];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    read.is_ok() && header[257..262] == *b"ustar"
+}
+
+impl Shard {
+    pub(super) fn new(path: &Path) -> Result<Self, Fault> {
+        let name = name_of(path.as_os_str());
+        let path = std::path::absolute(path).map_err(|error| fault(&name, &error))?;
+        Ok(Self { name, path })
+    }
+
+    /// Goes through its headers once.
+    pub(super) fn look(&self) -> Result<Found, Fault> {
+        let mut found = Found::default();
+        self.samples(&mut |sample| {
+            if sample.picture.is_some() {
+                found.samples += 1;
+            } else {
+                found.skipped += 1;
+            }
+            true
+        })?;
+        Ok(found)
+    }
+
+    /// Its samples behind the first `from`.
+    ///
+    /// The entries of a tar borrow its file, so they come through a channel from a thread of its
+    /// own, which ends when nobody reads any more.
+    pub(super) fn read(&self, from: u64) -> Read<'_> {
+        let (sender, entries) = std::sync::mpsc::sync_channel(64);
+        let shard = Self {
+            name: self.name.clone(),
+            path: self.path.clone(),
+        };
+        std::thread::spawn(move || {
+            let mut number = 0;
+            let read = shard.samples(&mut |sample| {
+                let Some(entry) = sample.entry(&shard) else {
+                    return true;
+                };
+                number += 1;
+                number <= from || sender.send(Ok((entry, at(number)))).is_ok()
+            });
+            if let Err(fault) = read {
+                let _ = sender.send(Err(fault));
+            }
+        });
+        Box::new(entries.into_iter())
+    }
+
+    /// Calls `each` with every sample until it returns false.
+    fn samples(&self, each: &mut dyn FnMut(Parts) -> bool) -> Result<(), Fault> {
+        let fault = |error: io::Error| fault(&self.name, &error);
+        let file = File::open(&self.path).map_err(fault)?;
+        let length = file.metadata().map_err(fault)?.len();
+        let mut archive = tar::Archive::new(file);
+        let mut sample = Parts::default();
+        for member in archive.entries_with_seek().map_err(fault)? {
+            let mut member = member.map_err(fault)?;
+            if !member.header().entry_type().is_file() {
+                continue;
+            }
+            let (at, bytes) = (member.raw_file_position(), member.size());
+            let path = PathBuf::from(name_of(member.path().map_err(fault)?.as_os_str()));
+            let ends = at.saturating_add(bytes);
+            if ends > length {
+                return Err(cut(&self.name, &path, [at, ends, length]));
+            }
+            let Some((key, ending)) = key(&path) else {
+                continue;
+            };
+            if key != sample.key {
+                let done = std::mem::replace(&mut sample, Parts::new(key));
+                if !done.key.is_empty() && !each(done) {
+                    return Ok(());
+                }
+            }
+            match ending.as_str() {
+                "json" | "txt" => {
+                    let mut text = Vec::new();
+                    (&mut member)
+                        .take(SIDE)
+                        .read_to_end(&mut text)
+                        .map_err(fault)?;
+                    sample.note(&ending, &text);
+                }
+                _ if sample.picture.is_none() && is_picture(&path) => {
+                    sample.picture = Some((at, bytes));
+                }
+                _ => {}
+            }
+        }
+        if !sample.key.is_empty() {
+            each(sample);
+        }
+        Ok(())
+    }
+}
+
+/// Key and ending of a member: WebDataset splits at the first dot of the last part of the path.
+fn key(path: &Path) -> Option<(String, String)> {
+    let name = path.file_name()?.to_str()?;
+    let (stem, ending) = name.split_once('.')?;
+    if stem.is_empty() {
+        return None;
+    }
+    let key = path.with_file_name(stem).to_str()?.to_owned();
+    Some((key, ending.to_ascii_lowercase()))
+}
+
+/// What is known of a sample.
+#[derive(Debug, Default)]
+struct Parts {
+    key: String,
+    /// Where the picture lies, and how long it is.
+    picture: Option<(u64, u64)>,
+    url: Option<String>,
+    id: Option<String>,
+    caption: Option<String>,
+}
+
+impl Parts {
+    fn new(key: String) -> Self {
+        Self {
+            key,
+            ..Self::default()
+        }
+    }
+
+    /// Takes what the json says; the text where the json has no caption.
+    fn note(&mut self, ending: &str, text: &[u8]) {
+        let filled = |text: &str| (!text.trim().is_empty()).then(|| text.to_owned());
+        if ending == "txt" {
+            let text = std::str::from_utf8(text).ok().and_then(filled);
+            self.caption = self.caption.take().or(text);
+            return;
+        }
+        let Ok(Value::Object(members)) = serde_json::from_slice(text) else {
+            return;
+        };
+        let text = |name: &str| members.get(name).and_then(Value::as_str).and_then(filled);
+        self.url = text("url").filter(|url| is_url(url));
+        self.id = match members.get("id") {
+            Some(Value::Number(number)) => Some(number.to_string()),
+            _ => text("id"),
+        };
+        self.caption = text("caption").or(self.caption.take());
+    }
+
+    fn entry(&self, shard: &Shard) -> Option<Entry> {
+        let (at, bytes) = self.picture?;
+        let own = format!("{}#{}", shard.path.display(), self.key);
+        let member = Member {
+            path: shard.path.clone(),
+            at,
+            bytes,
+        };
+        let Some(address) = member.url(&self.key) else {
+            let problem = "the path of the tar cannot be written as a URL";
+            return Some(Entry::refused(own, "fetch_failed", problem));
+        };
+        let id = self.id.as_ref().unwrap_or(&self.key);
+        let mut request = json!({ "url": address, "id": id });
+        if let Some(caption) = &self.caption {
+            request["caption"] = caption.as_str().into();
+        }
+        let ask = Ask {
+            request: request.to_string().into(),
+            url: Some(self.url.clone().unwrap_or_else(|| own.clone())),
+            path: None,
+        };
+        Some(Entry {
+            name: own,
+            content: Ok(ask),
+        })
+    }
+}
+
+fn cut(name: &str, member: &Path, [begins, ends, length]: [u64; 3]) -> Fault {
+    Fault {
+        name: name.to_owned(),
+        problem: format!(
+            "is cut off: its member {} is at bytes {begins} to {ends}, and the file has {length}; get \
+             it again",
+            member.display()
+        ),
+    }
+}
+
+fn fault(name: &str, error: &io::Error) -> Fault {
+    Fault {
+        name: name.to_owned(),
+        problem: format!(
+            "cannot be read as a tar: {error}; one that is cut off is to be got again, a packed one \
+             (.tar.gz, .tar.zst) to be unpacked to a .tar first"
+        ),
+    }
+}
