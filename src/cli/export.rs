@@ -1,0 +1,260 @@
+//! `vila2 export`: captions and their pictures as what trainers read.
+
+use std::{
+    path::PathBuf,
+    str::FromStr,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use clap::{Args, ValueEnum};
+use tokio::runtime::Handle;
+
+use super::{Common, Failure, output, progress, stoppable};
+use crate::{
+    app::exporting,
+    config::{Config, Layers},
+    export::{self, Error, LARGEST_SHARD, Note, Report, Request, Source, TEMPLATE, Text},
+};
+
+/// Records whose pictures cannot be had are named up to here.
+const SHOWN: u64 = 20;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// A folder of `vila2 caption --out`, or a file of records (.jsonl)
+    #[arg(value_name = "SOURCE")]
+    source: PathBuf,
+    /// What is written
+    #[arg(long, value_enum)]
+    format: Format,
+    /// enriched, caption, original, original+caption, qa (the original, then what each specialist
+    /// found), or mix:P (the original with probability P, else the enriched text)
+    #[arg(long, value_name = "TEXT", default_value = "enriched")]
+    text: Choice,
+    /// The folder; the same command into it begins over
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// How original+caption is put together, with {original} and {caption}
+    #[arg(long, value_name = "TEMPLATE")]
+    template: Option<String>,
+    /// The enriched text has the clauses of these verdicts alone
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "VERDICTS")]
+    verdicts: Vec<Verdict>,
+    /// Leave degraded records out
+    #[arg(long, value_enum, value_name = "STATUS")]
+    status: Option<Status>,
+    /// Of each id and URL only the newest round
+    #[arg(long)]
+    newest_round: bool,
+    /// Copy no pictures: texts to be joined with the tars the pictures came from (energon), or
+    /// texts alone (webdataset, hf)
+    #[arg(long)]
+    no_images: bool,
+    /// Samples of a shard
+    #[arg(long, value_name = "N", default_value_t = LARGEST_SHARD,
+          value_parser = clap::value_parser!(u64).range(1..=LARGEST_SHARD))]
+    shard_size: u64,
+    /// The counts as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// Tars as img2dataset writes them
+    Webdataset,
+    /// VILA and NVILA: tars, wids-meta.json, recaption/
+    Vila,
+    /// LLaVA, InternVL, LLaMA-Factory: data.json, images/
+    Llava,
+    /// Megatron Energon: tars, .nv-meta/
+    Energon,
+    /// Hugging Face datasets: Parquet with an image column
+    Hf,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Verdict {
+    /// A box shows it
+    Grounded,
+    /// It stands in the picture
+    Read,
+    /// It follows from boxes
+    Inferred,
+    /// The captioner says so
+    Unverified,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Status {
+    /// Every stage answered
+    Complete,
+}
+
+/// A text as it is named.
+#[derive(Debug, Clone)]
+struct Choice(Text);
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let text = match name {
+            "enriched" => Text::Enriched,
+            "caption" => Text::Caption,
+            "original" => Text::Original,
+            "original+caption" => Text::OriginalCaption(TEMPLATE.to_owned()),
+            "qa" => Text::Qa,
+            _ => {
+                let probability = name.strip_prefix("mix:").and_then(|p| p.parse().ok());
+                let probability = probability.filter(|p| (0.0..=1.0).contains(p));
+                Text::Mix(probability.ok_or(
+                    "accepted: enriched, caption, original, original+caption, qa, mix:P with P from \
+                     0 to 1",
+                )?)
+            }
+        };
+        Ok(Self(text))
+    }
+}
+
+impl Arguments {
+    fn request(&self) -> Result<Request, Failure> {
+        let mut text = self.text.0.clone();
+        if let Some(template) = &self.template {
+            let Text::OriginalCaption(whole) = &mut text else {
+                let problem = "--template goes with --text original+caption";
+                return Err(Failure::Usage(problem.to_owned()));
+            };
+            if !(template.contains("{original}") && template.contains("{caption}")) {
+                let problem = "--template: {original} and {caption} must both be in it";
+                return Err(Failure::Usage(problem.to_owned()));
+            }
+            // A shell passes a line end that is typed as \n on as two characters.
+            *whole = template.replace("\\n", "\n");
+        }
+        let verdicts: Vec<_> = (self.verdicts.iter())
+            .filter_map(|verdict| Some(verdict.to_possible_value()?.get_name().to_owned()))
+            .collect();
+        Ok(Request {
+            format: match self.format {
+                Format::Webdataset => export::Format::Webdataset,
+                Format::Vila => export::Format::Vila,
+                Format::Llava => export::Format::Llava,
+                Format::Energon => export::Format::Energon,
+                Format::Hf => export::Format::Hf,
+            },
+            text,
+            verdicts: (!verdicts.is_empty()).then_some(verdicts),
+            complete_only: self.status.is_some(),
+            newest_round: self.newest_round,
+            images: !self.no_images,
+            shard_size: self.shard_size,
+        })
+    }
+}
+
+pub(super) fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
+    let (config, layers) = common.load()?;
+    let request = arguments.request()?;
+    request.check().map_err(failed)?;
+    stoppable(move |stop| work(&config, &layers, &arguments, &request, &stop))
+}
+
+fn work(
+    config: &Config,
+    layers: &Layers,
+    arguments: &Arguments,
+    request: &Request,
+    stop: &Arc<AtomicBool>,
+) -> Result<(), Failure> {
+    let source = Source::open(&arguments.source).map_err(failed)?;
+    let bar = match source.count() {
+        Some(count) => progress::bar(count, "exporting"),
+        None => progress::counter("exporting"),
+    };
+    let fetching = exporting::fetching(config, layers, Handle::current())?;
+    let mut told = 0;
+    let done = export::run(
+        &source,
+        request,
+        &arguments.out,
+        fetching,
+        stop,
+        &mut |note| match note {
+            Note::Read(records) => bar.set_position(records),
+            Note::LeftOut { id, why } => {
+                told += 1;
+                let [id, why] = [id, why].map(output::visible);
+                match told {
+                    1..=SHOWN => bar.suspend(|| output::note(&format!("{id}: {why}"))),
+                    _ if told == SHOWN + 1 => {
+                        bar.suspend(|| output::note("further pictures are only counted"));
+                    }
+                    _ => {}
+                }
+            }
+        },
+    );
+    bar.finish_and_clear();
+    let report = done.map_err(failed)?;
+    if arguments.json {
+        output::json(&report)?;
+    } else {
+        output::line(&counts(&report))?;
+    }
+    if report.written == 0 && report.read > 0 {
+        return Err(Failure::Failed("every record was left out".to_owned()));
+    }
+    Ok(())
+}
+
+/// What was read is what was written and what was left out.
+fn counts(report: &Report) -> String {
+    let mut text = format!(
+        "{} read: {} written ({} in {})",
+        output::count(report.read),
+        output::count(report.written),
+        output::plural(report.samples, "sample"),
+        output::plural(report.shards, "shard"),
+    );
+    let left: u64 = report.left_out.values().sum();
+    text.push_str(&format!(", {} left out", output::count(left)));
+    if left > 0 {
+        let reasons: Vec<_> = (report.left_out.iter())
+            .map(|(reason, count)| {
+                let name = serde_json::to_value(reason).unwrap_or_default();
+                let name = name.as_str().unwrap_or_default().replace('_', " ");
+                format!("{name} {}", output::count(*count))
+            })
+            .collect();
+        text.push_str(&format!(" ({})", reasons.join(", ")));
+    }
+    if report.without_original > 0 {
+        let without = output::count(report.without_original);
+        text.push_str(&format!("; {without} without an original"));
+    }
+    if let (Some(list), Some(coverage)) = (report.original_list, report.coverage) {
+        text.push_str(&format!(
+            "\nof the {} that were captioned: {:.1} % are in the export, {} were dead letters",
+            output::plural(list.read, "input"),
+            coverage * 100.0,
+            output::count(list.dead),
+        ));
+        if !list.finished {
+            text.push_str("; captioning has not come to its end");
+        }
+    }
+    text
+}
+
+fn failed(error: Error) -> Failure {
+    match error {
+        Error::Refused(problem) => Failure::Usage(problem),
+        Error::Stopped => {
+            output::note("the same command begins over");
+            Failure::Interrupted
+        }
+        error => Failure::Failed(error.to_string()),
+    }
+}
