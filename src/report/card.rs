@@ -1,7 +1,5 @@
 //! One picture with its marks, clauses and waterfall, ready for the template.
 
-use std::{fs, path::Path};
-
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 use vila2_actors::annotation::{EnrichedCaption, Verdict};
@@ -20,6 +18,7 @@ pub struct Card {
     caption: String,
     original: Option<String>,
     degraded: String,
+    marked: String,
     boxes: Vec<Mark>,
     quads: Vec<Outline>,
     clauses: Vec<ClauseView>,
@@ -65,8 +64,8 @@ struct Part {
     label: String,
 }
 
-/// Builds the card; the picture is embedded where `images` holds a file of the URL's last segment.
-pub fn card(record: &EnrichedCaption, images: &Path) -> Card {
+/// Builds the card. `picture` finds the picture, as a `data:` URI, by the URL's last segment.
+pub fn card(record: &EnrichedCaption, picture: impl FnOnce(&str) -> Option<String>) -> Card {
     let file = record.url.rsplit('/').next().unwrap_or_default().to_owned();
     let total = record.timings_ms.get("total").copied().unwrap_or_default();
     let work: f64 = STAGES
@@ -74,7 +73,7 @@ pub fn card(record: &EnrichedCaption, images: &Path) -> Card {
         .filter_map(|stage| record.timings_ms.get(*stage))
         .sum();
     Card {
-        source: embedded(&images.join(&file), &record.image.format),
+        source: picture(&file),
         width: record.image.width,
         height: record.image.height,
         caption: record.caption.text.clone(),
@@ -85,24 +84,22 @@ pub fn card(record: &EnrichedCaption, images: &Path) -> Card {
             .map(|missing| format!("{} ({})", missing.stage, missing.reason))
             .collect::<Vec<_>>()
             .join(", "),
+        marked: record.marks.join(", "),
         boxes: marks(record),
         quads: outlines(record),
         clauses: clauses(record),
         waterfall: waterfall(record, total),
         total: format!("{total:.0}"),
         work: format!("{work:.0}"),
-        words: format!("{} {file}", record.enriched).to_lowercase(),
+        words: format!("{} {file} {}", record.enriched, record.marks.join(" ")).to_lowercase(),
         url: record.url.clone(),
         file,
     }
 }
 
-fn embedded(path: &Path, format: &str) -> Option<String> {
-    let bytes = fs::read(path).ok()?;
-    Some(format!(
-        "data:image/{format};base64,{}",
-        STANDARD.encode(bytes)
-    ))
+/// A picture as a `data:` URI.
+pub fn embedded(bytes: &[u8], format: &str) -> String {
+    format!("data:image/{format};base64,{}", STANDARD.encode(bytes))
 }
 
 fn marks(record: &EnrichedCaption) -> Vec<Mark> {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use vila2_actors::{annotation::EnrichedCaption, stage::Stage};
 
-use super::card::Card;
+use super::{card::Card, preview::Preview};
 
 /// The stages with times in a record, in path order.
 pub const STAGES: [&str; 7] = {
@@ -19,6 +19,14 @@ pub const STAGES: [&str; 7] = {
     }
     names
 };
+
+/// One card, for a context with `card`. Without inline styles, which a strict
+/// Content-Security-Policy forbids.
+pub(super) const CARD: &str = include_str!("card.html");
+/// Connects the clauses of a card with the marks in its picture.
+pub(super) const CARD_SCRIPT: &str = include_str!("card.js");
+/// The look of cards, tables and tiles.
+pub(super) const STYLE: &str = include_str!("page.css");
 
 #[derive(Serialize)]
 struct Named {
@@ -74,13 +82,16 @@ pub fn render(
     captions: &[EnrichedCaption],
     cards: Vec<Card>,
     dead: &[Value],
+    preview: Option<&Preview>,
 ) -> Result<String, minijinja::Error> {
     let mut environment = Environment::new();
     environment.add_template("page.html", include_str!("page.html"))?;
+    environment.add_template("card.html", CARD)?;
+    environment.add_template("preview.html", include_str!("preview.html"))?;
     let latency = latency(&summary["stages"]);
     environment.get_template("page.html")?.render(context! {
-        style => include_str!("page.css"),
-        script => include_str!("page.js"),
+        style => STYLE,
+        script => format!("{CARD_SCRIPT}{}", include_str!("page.js")),
         tiles => tiles(summary),
         has_total => latency.iter().any(|row| row.stage == "total"),
         latency,
@@ -89,7 +100,10 @@ pub fn render(
         stages => STAGES,
         models => models(captions),
         dead => dead.iter().map(dead_letter).collect::<Vec<_>>(),
+        dead_count => summary["dead"].as_u64().unwrap_or(dead.len() as u64),
+        count => summary["captions"].as_u64().unwrap_or(captions.len() as u64),
         cards,
+        preview,
     })
 }
 
@@ -98,8 +112,11 @@ fn tiles(summary: &Value) -> Vec<Named> {
     let rate = |key: &str| summary[key].as_f64().map(|rate| format!("{rate:.1}"));
     [
         ("images published", whole("images")),
+        ("inputs read", whole("read")),
         ("captions", whole("captions")),
-        ("dead letters", whole("dead_letters")),
+        ("dead letters", whole("dead_letters").or(whole("dead"))),
+        ("pictures seen before", whole("duplicates")),
+        ("files passed over", whole("skipped")),
         ("images per second", rate("images_per_second")),
         ("mean caption batch", rate("caption_batch_mean")),
         ("joined a running batch", whole("joined_running_batch")),

@@ -19,6 +19,7 @@ fn record() -> Value {
         "models": {"caption": {"model": "scenes", "revision": "0123456789ab", "prompt": "p"},
                    "ground": {"model": "scenes", "revision": "0123456789ab", "prompt": "q"}},
         "status": "degraded", "degraded": [{"stage": "relate", "reason": "it broke"}],
+        "marks": ["repetition", "no_<b>"],
         "timings_ms": {"fetch": 2.0, "caption": 6.0, "total": 10.0}, "queue_ms": {"caption": 2.0}
     })
 }
@@ -47,11 +48,12 @@ fn the_page_holds_pictures_marks_clauses_waterfall_and_dead_letters() {
     for part in [
         "data:image/png;base64,cG5n",
         r#"data-id="g0""#,
-        r#"<rect x="1.0" y="2.0" width="10.0" height="20.0"/>"#,
+        r#"<rect x="1.0" y="2.0" width="10.0" height="20.0" stroke="hsl(200, 90%, 45%)""#,
         r#"points="1.0,1.0 5.0,1.0 5.0,4.0 1.0,4.0""#,
         r#"class="clause grounded""#,
-        r#"class="work s-caption" style="left:40.0%;width:60.0%""#,
+        r#"class="work s-caption" x="40.0" width="60.0""#,
         "relate (it broke)",
+        "marked by rules: repetition, no_&lt;b&gt;",
         "bad_request",
         "caption, ground: <b>scenes</b>",
         "90.0 %",
