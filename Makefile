@@ -3,8 +3,11 @@
 export PYTHON ?= python3
 RUNTIME = target/runtime
 CLIENTS = target/clients
+DIST = target/dist
+NAME = vila2-$(shell sed -n '/^version = /{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)-x86_64-linux
+MATURIN = target/maturin
 
-.PHONY: demo test lint bench kafka chaos soak runtime clients
+.PHONY: demo test lint bench kafka chaos soak dist wheel licences runtime clients
 
 # The whole path on this machine; leaves target/demo/.
 demo: runtime
@@ -33,6 +36,41 @@ chaos: runtime
 # An hour under load with a fifth of bad URLs; memory, files and threads. SOAK="--minutes 5" for less.
 soak: runtime
 	cargo bench --profile release --bench soak -- $(SOAK)
+
+# target/dist/vila2-VERSION-x86_64-linux.tar.gz: everything `vila2 caption` needs, in one folder.
+dist: runtime licences
+	cargo build --profile dist --locked --bin vila2
+	rm -rf $(DIST)/$(NAME)
+	install -d $(DIST)/$(NAME)/models $(DIST)/$(NAME)/licences
+	install $(DIST)/vila2 $(DIST)/$(NAME)/
+	install -m 644 README.md LICENSE config/default.toml $(RUNTIME)/onnxruntime/capi/libonnxruntime.so.* $(DIST)/$(NAME)/
+	cp -R models/scenes $(DIST)/$(NAME)/models/
+	install -D -m 644 -t $(DIST)/$(NAME)/rapidocr_onnxruntime/models $(RUNTIME)/rapidocr_onnxruntime/models/*.onnx
+	install -m 644 $(DIST)/licences/* $(DIST)/$(NAME)/licences/
+	tar --sort=name --owner=0 --group=0 --numeric-owner -C $(DIST) -czf $(DIST)/$(NAME).tar.gz $(NAME)
+
+# target/dist/vila2-VERSION-py3-none-PLATFORM.whl: the same by pip; the platform is what the program needs of glibc.
+wheel: runtime licences $(MATURIN)/.complete
+	rm -rf $(DIST)/data
+	install -d $(DIST)/data/data/share/vila2/models
+	install -m 644 LICENSE config/default.toml $(DIST)/data/data/share/vila2/
+	cp -R models/scenes $(DIST)/data/data/share/vila2/models/
+	install -D -m 644 -t $(DIST)/data/data/share/vila2/licences $(DIST)/licences/vila2.txt
+	cd deploy && ../$(MATURIN)/bin/maturin build --locked --auditwheel check --out ../$(DIST)
+
+# The licences of what travels along: linked into the program, ONNX Runtime, PP-OCR.
+licences: runtime
+	install -d $(DIST)/licences
+	$(PYTHON) deploy/licences.py > $(DIST)/licences/vila2.txt
+	install -m 644 $(RUNTIME)/onnxruntime/LICENSE $(DIST)/licences/onnxruntime.txt
+	install -m 644 $(RUNTIME)/onnxruntime/ThirdPartyNotices.txt $(DIST)/licences/onnxruntime-third-party.txt
+	install -m 644 LICENSE $(DIST)/licences/rapidocr_onnxruntime-Apache-2.0.txt
+
+$(MATURIN)/.complete: deploy/maturin-requirements.txt
+	rm -rf $(MATURIN)
+	$(PYTHON) -m pip --disable-pip-version-check install -q --no-deps --require-hashes \
+	  --only-binary :all: --target $(MATURIN) -r deploy/maturin-requirements.txt
+	touch $@
 
 # ONNX Runtime and PP-OCR, by pip, with pinned versions and hashes.
 runtime: $(RUNTIME)/.complete
