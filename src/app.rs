@@ -1,11 +1,17 @@
 //! The composition root: the one place where Kafka, models, fetching, decoding and merging meet
 //! the chain. [`service`] reads from and writes to Kafka, [`local`] answers in process.
 
+pub mod captioning;
+mod drawn;
+pub mod exporting;
+pub mod gallery;
+mod live;
 pub mod local;
 mod models;
 pub mod publishing;
 pub mod service;
 mod settings;
+pub mod sidecar;
 
 use std::sync::Arc;
 
@@ -168,10 +174,11 @@ fn ports(
     Ports {
         ledger,
         fetcher,
-        decoder: Arc::new(decoder),
+        decoder: drawn::watched(decoder, models.drawn),
         merger: Arc::new(SentenceMerger),
         publisher,
         source: None,
+        repeats: None,
         generators: models.generators,
         text_reader: models.text_reader,
         relater: models.relater,

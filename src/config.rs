@@ -8,13 +8,14 @@ mod files;
 mod layers;
 mod read;
 mod reader;
+mod rules;
 mod show;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use fault::{Fault, Faults, Origin};
-pub use files::locate;
 pub use layers::{DEFAULT, Layers, Sources};
+pub use rules::{Phrase, Rules, Wording};
 pub use show::{Shown, shown};
 
 /// Everything that can be set, checked.
@@ -32,12 +33,16 @@ pub struct Config {
     pub models: BTreeMap<String, Model>,
     /// Which model answers which stage, and how.
     pub stages: Stages,
+    /// What captions must not be.
+    pub rules: Rules,
     /// Bounds of the whole.
     pub limits: Limits,
     /// ONNX Runtime.
     pub runtime: Runtime,
     /// The page for metrics and probes; `None`: off.
     pub http: Option<SocketAddr>,
+    /// The page of the running service, on the same address.
+    pub page: Page,
     /// Log lines.
     pub log: Log,
 }
@@ -125,12 +130,28 @@ pub enum Background {
 /// One of `[models]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
-    /// Its folder, located (see [`locate`]).
+    /// Its folder, located (see [`locate`](crate::places::locate)).
     pub path: PathBuf,
     /// Execution providers in order of preference.
     pub providers: Vec<String>,
-    /// Variant of the graphs, for example `fp16`; `None`: full precision, else the first there is.
-    pub variant: Option<String>,
+    /// Variants of the graphs; `None`: graph by graph full precision, else the first there is.
+    pub variant: Option<Variant>,
+    /// Longest side to which pictures are scaled before they are cut into tiles, pixels.
+    pub longest_edge: Option<usize>,
+    /// Most tiles of one picture, the whole picture's own among them.
+    pub max_tiles: Option<usize>,
+    /// Whether special tokens stay in the text.
+    pub keep_special_tokens: bool,
+}
+
+/// `models.NAME.variant`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(untagged)]
+pub enum Variant {
+    /// One for all graphs, for example `fp16`.
+    All(String),
+    /// By graph.
+    Each(BTreeMap<String, String>),
 }
 
 /// `[stages]`.
@@ -215,6 +236,17 @@ pub struct Runtime {
     pub onnxruntime: Option<PathBuf>,
     /// Threads of one model's operators; 0: one per core.
     pub threads: usize,
+}
+
+/// `http.page`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Page {
+    /// Nobody sees it.
+    Off,
+    /// It was not asked for, and nothing but this machine reaches `http.listen`.
+    Loopback,
+    /// It was asked for.
+    On,
 }
 
 /// `[log]`.

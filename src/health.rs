@@ -1,4 +1,5 @@
-//! The HTTP page: `/metrics` for Prometheus, `/livez` and `/readyz` for probes.
+//! The HTTP server: `/metrics` for Prometheus, `/livez` and `/readyz` for probes, and `/` where there
+//! is a page for people.
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -10,7 +11,7 @@ use axum::{
     routing::get,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 /// How often histograms are moved into their buckets where nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -53,15 +54,21 @@ impl fmt::Debug for Probes {
     }
 }
 
-/// The page being served; it ends when this is dropped.
+/// What `/` answers where there is no page.
+const NO_PAGE: &str = "The page of the service is off here; http.page = true turns it on, for everyone \
+                       who reaches http.listen.\n";
+
+/// What is served; it ends when this is dropped, and idle connections with it.
 #[derive(Debug)]
 pub struct Page {
     address: SocketAddr,
-    tasks: [JoinHandle<()>; 2],
+    upkeep: JoinHandle<()>,
+    _open: watch::Sender<()>,
 }
 
 impl Page {
-    /// Serves the page on `listen`; port 0 takes a free one.
+    /// Serves on `listen`; port 0 takes a free one. `people` answers `/`, and what else it likes;
+    /// `None`: a line that says how to turn it on.
     ///
     /// # Errors
     /// The address cannot be listened on.
@@ -69,6 +76,7 @@ impl Page {
         listen: SocketAddr,
         metrics: PrometheusHandle,
         probes: Probes,
+        people: Option<Router>,
     ) -> std::io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
@@ -77,9 +85,16 @@ impl Page {
             .route("/metrics", get(page))
             .with_state(metrics)
             .route("/livez", get(probe).with_state(Arc::clone(&probes.live)))
-            .route("/readyz", get(probe).with_state(probes.ready));
-        let server = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
+            .route("/readyz", get(probe).with_state(probes.ready))
+            .merge(people.unwrap_or_else(|| {
+                Router::new().route("/", get(|| async { (StatusCode::NOT_FOUND, NO_PAGE) }))
+            }));
+        let (sender, mut open) = watch::channel(());
+        tokio::spawn(async move {
+            // The sender goes with the page.
+            let closed = async move { while open.changed().await.is_ok() {} };
+            let server = axum::serve(listener, router).with_graceful_shutdown(closed);
+            if let Err(error) = server.await {
                 tracing::error!("the page for metrics and probes ended: {error}");
             }
         });
@@ -92,7 +107,8 @@ impl Page {
         });
         Ok(Self {
             address,
-            tasks: [server, upkeep],
+            upkeep,
+            _open: sender,
         })
     }
 
@@ -105,9 +121,7 @@ impl Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
+        self.upkeep.abort();
     }
 }
 
@@ -174,6 +188,7 @@ mod tests {
             "127.0.0.1:0".parse().expect("address"),
             recorder.handle(),
             probes,
+            None,
         )
         .await
         .expect("a page");
@@ -192,5 +207,6 @@ mod tests {
         let (status, metrics) = get(address, "/metrics").await;
         assert_eq!(status, 200);
         assert!(metrics.contains("vila2_abandoned_total 2"), "{metrics}");
+        assert_eq!(get(address, "/").await, (404, NO_PAGE.to_owned()));
     }
 }

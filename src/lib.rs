@@ -5,6 +5,8 @@ pub mod cli;
 
 pub mod app;
 
+pub mod places;
+
 pub mod config;
 
 pub mod telemetry;
@@ -14,6 +16,14 @@ pub mod health;
 pub mod shutdown;
 
 pub mod requests;
+
+pub mod inputs;
+
+pub mod dataset;
+
+pub mod records;
+
+pub mod export;
 
 pub mod kafka;
 
@@ -26,6 +36,10 @@ pub mod models;
 pub mod merge;
 
 pub mod scenes;
+
+pub mod stats;
+
+pub mod trial;
 
 pub mod report;
 

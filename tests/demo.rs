@@ -89,6 +89,8 @@ async fn a_demo_answers_every_request_once_and_leaves_what_the_contract_lists() 
     .expect("the demo ends");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{stderr}");
+    // Its own pictures are what the shipped model knows.
+    assert!(!stderr.contains("drawn scenes only"), "{stderr}");
 
     let captions = lines(&folder.path().join("captions.jsonl"));
     let validator = schema("caption.schema.json");

@@ -99,6 +99,7 @@ fn the_page_has_the_contracts_metrics_and_the_dashboard_and_alerts_use_no_others
         plain("vila2_records_total", &["outcome"]),
         plain("vila2_dead_letters_total", &["reason"]),
         plain("vila2_degraded_total", &["stage"]),
+        plain("vila2_rules_total", &["rule", "action"]),
         plain("vila2_tokens_total", &["engine"]),
         plain("vila2_in_flight_records", &[]),
         plain("vila2_image_bytes", &[]),

@@ -201,8 +201,7 @@ fn missing_topics_are_told_with_the_command_that_makes_them() {
         &[
             "topic `images`",
             &there,
-            "(kafka.topics.images); create it (kafka-topics.sh",
-            "--topic images",
+            "(kafka.topics.images); create it (vila2 topics create)",
         ],
     );
     let ran = run(&[
@@ -280,7 +279,7 @@ fn a_service_waits_for_topics_that_are_missing_and_is_ready_once_they_are_there(
         let named = format!("topic `{topic}` is not there at ");
         let words = [
             named.as_str(),
-            "create it (kafka-topics.sh",
+            "create it (vila2 topics create)",
             "waiting for it",
         ];
         service.waits_for("the service names it", &words, 1);

@@ -57,7 +57,7 @@ fn a_variant_that_is_not_there_is_told_by_its_file() {
         &ran,
         2,
         &[
-            "models/scenes/onnx/embed_tokens_q4.onnx: missing",
+            "models/scenes/onnx/embed_tokens_q4.onnx: missing; of embed_tokens there are: fp32",
             "models.scenes.path",
         ],
     );

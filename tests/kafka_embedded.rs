@@ -256,7 +256,7 @@ fn a_missing_topic_and_a_missing_broker_say_so() {
             "{fault:?}"
         );
         let text = fault.to_string();
-        for part in ["kafka.topics.images", "--create --topic images"] {
+        for part in ["kafka.topics.images", "vila2 topics create"] {
             assert!(text.contains(part), "{text}");
         }
     };

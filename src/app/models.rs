@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use vila2_actors::ports::{Generator, Load, Relater, TextReader};
 
-use super::settings;
+use super::{drawn, settings};
 use crate::{
     config::{Config, Fault, Faults, GEOMETRY, Layers, Mode},
     models::{self, LoadError},
@@ -15,6 +15,8 @@ pub(super) struct Models {
     pub(super) generators: BTreeMap<String, Load<dyn Generator>>,
     pub(super) text_reader: Option<Load<TextReader>>,
     pub(super) relater: Option<Load<Relater>>,
+    /// What is to be said where one of them knows drawn scenes only.
+    pub(super) drawn: Option<String>,
 }
 
 /// Finds ONNX Runtime and reads every model folder in use; no graph is loaded yet.
@@ -39,6 +41,7 @@ pub(super) fn load(config: &Config, layers: &Layers) -> Result<Models, Faults> {
         generators: BTreeMap::new(),
         text_reader: None,
         relater: None,
+        drawn: drawn::warning(config),
     };
     let mut names = vec![&stages.caption.model];
     if stages.ground.specialist.mode != Mode::Off
@@ -119,11 +122,11 @@ fn load_faults(layers: &Layers, name: &str, error: &LoadError) -> Vec<Fault> {
         LoadError::Unsupported {
             path: folder,
             model_type,
+            accepted: known,
             ..
         } => {
             let folder = folder.display();
             let what = format!("{folder}/config.json: no adapter reads a `{model_type}`");
-            let known = models::smolvlm::MODEL_TYPES.join(", ");
             let accepted = format!("a folder whose `model_type` is one of {known}");
             vec![fault(layers, &path, what, &accepted)]
         }

@@ -3,12 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::JoinHandle;
@@ -18,16 +13,21 @@ use vila2_actors::{
     pipeline::{Drained, Pipeline, PipelineHandle, Ports},
 };
 
-use super::{Error, check, fetcher, models, ports, settings, start_faults};
+use super::{
+    Error, check, fetcher,
+    live::{self, Parts},
+    models, ports, settings, start_faults,
+};
 use crate::{
     config::{Config, Layers},
     decode::FileDecoder,
-    health::{Check, Page, Probes},
+    health::Page,
     kafka::{
         Consumer, Gate, KafkaPublisher, KafkaSettings, Status,
         inspect::missing_topics,
         read::{bounds, committed_offsets, is_settled, is_void},
     },
+    report::live::Live,
     shutdown::{Shutdown, Signal},
 };
 
@@ -52,8 +52,9 @@ pub struct Service {
     publisher: KafkaPublisher,
     kafka: KafkaSettings,
     status: Arc<Status>,
-    ledger: Arc<Ledger>,
+    parts: Parts,
     page: Option<Page>,
+    live: Option<Live>,
     _topics: Aborting,
     /// A model call that runs for longer, or records in flight of which none is settled for longer,
     /// mean that the process is wedged.
@@ -69,9 +70,6 @@ pub enum Ended {
     /// The topic's end, as it was at the start, is settled.
     TopicEnd,
 }
-
-/// What the probes look at once it is there.
-type Parts = Arc<OnceLock<(PipelineHandle, Arc<Status>)>>;
 
 impl Service {
     /// Checks everything, loads every model, then joins the group.
@@ -112,12 +110,16 @@ impl Service {
         check(config, layers)?;
         let wedged_after = config.limits.record + GRACE;
         let parts = Parts::default();
-        let page = match (config.http, metrics) {
-            (Some(listen), Some(metrics)) => {
-                Some(serve(listen, metrics, probes(&parts, wedged_after)).await?)
-            }
-            _ => None,
-        };
+        let (mut page, mut live) = (None, None);
+        if let (Some(address), Some(metrics)) = (config.http, metrics) {
+            live = live::page(config, &parts, wedged_after);
+            let (probes, people) = (
+                live::probes(&parts, wedged_after),
+                live.as_ref().map(Live::router),
+            );
+            let served = Page::serve(address, metrics, probes, people).await;
+            page = Some(served.map_err(|source| Error::Listen { address, source })?);
+        }
 
         let ledger = Arc::new(Ledger::new());
         let gate = Arc::new(Gate::new(Arc::clone(&ledger)));
@@ -135,16 +137,13 @@ impl Service {
         let pipeline = Pipeline::start(settings::chain(config), ports)
             .await
             .map_err(|error| start_faults(error, config, layers))?;
-        let consumer = Consumer::start(
-            &kafka,
-            pipeline.intake(),
-            Arc::clone(&ledger),
-            gate,
-            Arc::clone(&status),
-        )?;
+        if let Some(live) = &live {
+            pipeline.set_observer(live.observer());
+        }
+        let consumer =
+            Consumer::start(&kafka, pipeline.intake(), ledger, gate, Arc::clone(&status))?;
         pipeline.set_source(consumer.source());
-        // Set once, here.
-        let _ = parts.set((pipeline.clone(), Arc::clone(&status)));
+        parts.are(pipeline.clone(), Arc::clone(&status));
         let topics = watch_topics(kafka.clone(), Arc::clone(&status), pipeline.clone());
         Ok(Self {
             pipeline,
@@ -152,8 +151,9 @@ impl Service {
             publisher,
             kafka,
             status,
-            ledger,
+            parts,
             page,
+            live,
             _topics: Aborting(tokio::spawn(topics)),
             wedged_after,
             drain: config.limits.drain,
@@ -164,6 +164,12 @@ impl Service {
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.page.as_ref().map(Page::address)
+    }
+
+    /// Whether the page of the running service is there, too.
+    #[must_use]
+    pub fn has_page(&self) -> bool {
+        self.live.is_some()
     }
 
     /// What consumer and producer know of the cluster.
@@ -188,13 +194,7 @@ impl Service {
     /// where none is held, or their ends are not known yet.
     #[must_use]
     pub fn behind(&self) -> Option<u64> {
-        let topic = &self.kafka.topics.images;
-        let ends = self.status.ends();
-        let open = |(number, end): (&i32, &i64)| {
-            let open = self.ledger.unsettled(topic, *number, *end);
-            open.map(i64::unsigned_abs)
-        };
-        (!ends.is_empty()).then(|| ends.iter().filter_map(open).sum())
+        live::behind(&self.pipeline, &self.status, &self.kafka.topics.images)
     }
 
     /// Works until a signal comes, or, with `until_end`, until everything that is in the topic at
@@ -253,6 +253,7 @@ impl Service {
     }
 
     async fn stop_within(self, limit: Duration) -> Drained {
+        self.parts.drain();
         self.consumer.drain();
         let drained = self.pipeline.drain(limit).await;
         if drained.left > 0 {
@@ -369,45 +370,5 @@ async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(ask).await {
         Ok(answer) => answer,
         Err(error) => Err(crate::kafka::Error::Broker(error.to_string())),
-    }
-}
-
-async fn serve(
-    address: SocketAddr,
-    metrics: PrometheusHandle,
-    probes: Probes,
-) -> Result<Page, Error> {
-    Page::serve(address, metrics, probes)
-        .await
-        .map_err(|source| Error::Listen { address, source })
-}
-
-fn probes(parts: &Parts, wedged_after: Duration) -> Probes {
-    let (live, ready) = (Arc::clone(parts), Arc::clone(parts));
-    Probes {
-        live: Arc::new(move || {
-            let wedged = (live.get()).and_then(|(pipeline, _)| pipeline.wedged(wedged_after));
-            vec![Check {
-                name: "chain",
-                fault: wedged,
-            }]
-        }),
-        ready: Arc::new(move || {
-            let loaded = ready.get();
-            let kafka = loaded.map_or(Ok(()), |(_, status)| status.ready());
-            let outages = loaded.map_or_else(Vec::new, |(pipeline, _)| pipeline.outages());
-            let outages: Vec<_> = outages.iter().map(ToString::to_string).collect();
-            vec![
-                Check::new("models", loaded.is_some(), || "loading".to_owned()),
-                Check {
-                    name: "kafka",
-                    fault: match loaded {
-                        Some(_) => kafka.err(),
-                        None => Some("not joined yet".to_owned()),
-                    },
-                },
-                Check::new("writes", outages.is_empty(), || outages.join("; ")),
-            ]
-        }),
     }
 }

@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
-use vila2_actors::config::{
-    CaptionConfig, ChainConfig, FetchConfig, GroundConfig, Limits, Mode as ChainMode, Names,
-    SpecialistConfig, Tolerance,
+use vila2_actors::{
+    config::{
+        CaptionConfig, ChainConfig, FetchConfig, GroundConfig, Limits, Mode as ChainMode, Names,
+        SpecialistConfig, Tolerance,
+    },
+    rules::{Pattern, Rule, Rules, Test},
 };
 
 use crate::{
-    config::{self, Config, Mode, Specialist},
+    config::{self, Config, Mode, Specialist, Wording},
     decode::{self, DecodeSettings},
     fetch::{EXPECTED_BYTES, FetchSettings},
     kafka::{KafkaSettings, Topics},
-    models::{ModelSettings, Provider, ppocr::ReaderSettings},
+    models::{ModelSettings, Options, Provider, Variant, ppocr::ReaderSettings},
 };
 
 /// How often positions are committed.
@@ -94,7 +97,16 @@ pub fn model(config: &Config, name: &str) -> ModelSettings {
         threads: (config.runtime.threads > 0).then_some(config.runtime.threads),
         max_running: config.limits.sequences,
         ahead_bytes: config.limits.image_bytes / AHEAD,
-        variant: model.variant.clone(),
+        variant: match &model.variant {
+            None => Variant::First,
+            Some(config::Variant::All(word)) => Variant::All(word.clone()),
+            Some(config::Variant::Each(words)) => Variant::Each(words.clone()),
+        },
+        options: Options {
+            longest_edge: model.longest_edge,
+            max_tiles: model.max_tiles,
+            keep_special_tokens: model.keep_special_tokens,
+        },
         ..ModelSettings::new(name, &model.path)
     }
 }
@@ -129,6 +141,7 @@ pub(super) fn chain(config: &Config) -> ChainConfig {
                 .collect(),
             max_tokens: stages.caption.max_tokens,
         },
+        rules: rules(&config.rules),
         ground: GroundConfig {
             engine: stages.ground.specialist.model.clone(),
             prompt: stages.ground.prompt.as_str().into(),
@@ -144,6 +157,58 @@ pub(super) fn chain(config: &Config) -> ChainConfig {
             captions: config.kafka.topics.captions.as_str().into(),
             dead: config.kafka.topics.dead.as_str().into(),
         },
+    }
+}
+
+/// Those that are not off, the built-in ones first.
+fn rules(rules: &config::Rules) -> Rules {
+    let pattern = |pattern: Result<Pattern, String>| pattern.expect("bug: patterns were checked");
+    let markers = || {
+        (rules
+            .markers
+            .iter()
+            .map(|marker| pattern(Pattern::marker(marker))))
+        .collect()
+    };
+    let built_in = [
+        (rules.empty, "empty", Test::Empty),
+        (
+            rules.too_short,
+            "too_short",
+            Test::TooShort(rules.min_words),
+        ),
+        (rules.too_long, "too_long", Test::TooLong(rules.max_words)),
+        (
+            rules.refusal,
+            "refusal",
+            Test::Refusal(rules.openings.iter().collect()),
+        ),
+        (
+            rules.prompt_leak,
+            "prompt_leak",
+            Test::PromptLeak(markers()),
+        ),
+        (rules.repetition, "repetition", Test::Repetition),
+    ];
+    let phrases = rules.phrases.iter().map(|phrase| {
+        let wording = match &phrase.wording {
+            Wording::Literal(text) => pattern(Pattern::literal(text)),
+            Wording::Regex(text) => pattern(Pattern::regex(text)),
+        };
+        (phrase.action, phrase.name.as_str(), Test::Phrase(wording))
+    });
+    Rules {
+        list: (built_in.into_iter().chain(phrases))
+            .filter_map(|(action, name, test)| {
+                Some(Rule {
+                    name: name.into(),
+                    test,
+                    action: action?,
+                })
+            })
+            .collect(),
+        retries: rules.retries,
+        after_retries: rules.after_retries,
     }
 }
 

@@ -90,6 +90,9 @@ fn print(shown: &Shown) -> Result<(), Failure> {
         table.add_row([reason.clone(), count.to_string()]);
     }
     output::line(&table.to_string())?;
+    if !summary.rules.is_empty() {
+        output::line(&output::rules(&summary.rules))?;
+    }
     output::line(&format!(
         "{} of {} images captioned, {} dead letters, {:.2} images/s; caption engine: {:.1} \
          sequences a step, {} joined a running batch",

@@ -2,18 +2,26 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 130 interrupted.
 
+mod asked;
 mod caption;
+mod compare;
 mod config;
 mod dead;
 mod demo;
 mod doctor;
+mod export;
+mod filling;
+mod listing;
 mod models;
 mod output;
+mod preview;
 mod progress;
 mod publish;
 mod run;
 mod scenes;
 mod tail;
+mod topics;
+mod trial;
 
 use std::{
     path::PathBuf,
@@ -69,8 +77,17 @@ enum Command {
     /// Look at the dead letters, or give their originals back to the input topic
     #[command(subcommand)]
     Dead(dead::Command),
-    /// Caption images in process, without Kafka
+    /// Make the topics that are missing
+    #[command(subcommand)]
+    Topics(topics::Command),
+    /// Caption pictures in process, without Kafka: to the terminal, or into a folder
     Caption(caption::Arguments),
+    /// Caption a sample: how good the texts are, and what the whole input will take
+    Preview(preview::Arguments),
+    /// Caption the same pictures under two configurations, side by side
+    Compare(compare::Arguments),
+    /// Write captions and their pictures as what trainers read
+    Export(export::Arguments),
     /// Draw pictures with exact truth, and score captions against it
     #[command(subcommand)]
     Scenes(scenes::Command),
@@ -169,7 +186,11 @@ pub fn main() -> u8 {
         Command::Publish(arguments) => publish::run(&common, arguments),
         Command::Tail(arguments) => tail::run(&common, arguments),
         Command::Dead(command) => dead::run(&common, command),
+        Command::Topics(command) => topics::run(&common, command),
         Command::Caption(arguments) => caption::run(&common, &arguments),
+        Command::Preview(arguments) => preview::run(&common, &arguments),
+        Command::Compare(arguments) => compare::run(&common, &arguments),
+        Command::Export(arguments) => export::run(&common, arguments),
         Command::Scenes(command) => scenes::run(command),
         Command::Doctor(arguments) => doctor::run(&common, &arguments),
         Command::Models(command) => models::run(&common, command),
@@ -197,6 +218,17 @@ impl Common {
     /// with those of its text. `filter` is the log's unless another is asked for.
     fn load_whole(&self, filter: &str) -> Result<(Config, Layers), Failure> {
         logged(app::load(&self.sources())?, filter)
+    }
+
+    /// The same under further settings, which win.
+    fn load_whole_with(
+        &self,
+        sets: Vec<String>,
+        filter: &str,
+    ) -> Result<(Config, Layers), Failure> {
+        let mut sources = self.sources();
+        sources.sets.extend(sets);
+        logged(app::load(&sources)?, filter)
     }
 
     fn sources(&self) -> Sources {

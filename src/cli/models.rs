@@ -2,6 +2,7 @@
 
 mod check;
 mod inspect;
+mod photographs;
 mod pull;
 
 use std::path::{Path, PathBuf};
@@ -14,11 +15,13 @@ use crate::{
     app::model_settings,
     config::Config,
     models::{ModelSettings, describe::Overview, overview},
+    places::no_folder,
 };
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// The configured models: where, what, how large, which stages use them
+    /// The configured models: where, what, how large, which stages use them; and what there is for
+    /// photographs
     List {
         /// As JSON
         #[arg(long)]
@@ -66,8 +69,8 @@ fn settings(config: &Config, model: &str) -> Result<ModelSettings, Failure> {
             Ok(settings)
         } else {
             Err(Failure::Usage(format!(
-                "models.{model}.path: {} is no folder; set it, or fetch one with `vila2 models pull`",
-                settings.path.display()
+                "models.{model}.path: {}; set it, or fetch one with `vila2 models pull`",
+                no_folder(&settings.path)
             )))
         };
     }
@@ -124,7 +127,7 @@ fn list(config: &Config, json: bool) -> Result<(), Failure> {
             revision,
             bytes,
             faults,
-        } = overview(&model.path, model.variant.as_deref());
+        } = overview(&model_settings(config, name));
         let stages = stages(config, name);
         let path = model.path.display().to_string();
         table.add_row([
@@ -148,7 +151,8 @@ fn list(config: &Config, json: bool) -> Result<(), Failure> {
     if json {
         output::json(&rows)
     } else {
-        output::line(&table.to_string())
+        output::line(&table.to_string())?;
+        output::line(&photographs::listed())
     }
 }
 

@@ -1,6 +1,9 @@
 //! What goes to stdout: results, and nothing else.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, IsTerminal, Write},
+};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
@@ -71,6 +74,18 @@ pub(super) fn table<'a>(header: impl IntoIterator<Item = &'a str>) -> Table {
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(header);
     table
+}
+
+/// What became of captions that tripped a rule: rule → action → captions.
+pub(super) fn rules(rules: &BTreeMap<String, BTreeMap<String, u64>>) -> String {
+    let mut table = table(["rule", "action", "captions"]);
+    for (rule, actions) in rules {
+        for (action, captions) in actions {
+            table.add_row([rule.clone(), action.clone(), count(*captions)]);
+        }
+    }
+    right_aligned(&mut table, 2);
+    table.to_string()
 }
 
 /// Columns for a table on stdout: those of the terminal, else enough for a file.

@@ -1,10 +1,11 @@
 //! Progress on stderr; nothing where stderr is no terminal.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use super::output;
+use crate::telemetry;
 
 /// A bar over a known count of `what`, with rate and time to go.
 pub(super) fn bar(count: u64, what: &str) -> ProgressBar {
@@ -59,6 +60,22 @@ pub(super) fn spinner(message: &str) -> ProgressBar {
     let spinner = ProgressBar::new_spinner().with_message(message.to_owned());
     spinner.enable_steady_tick(Duration::from_millis(120));
     spinner
+}
+
+/// Lets log lines step aside for a bar for as long as this lives.
+pub(super) struct Beside;
+
+/// Log lines are written above `bar` from here on.
+pub(super) fn beside(bar: &ProgressBar) -> Beside {
+    let drawn = bar.clone();
+    telemetry::beside(Some(Arc::new(move |write| drawn.suspend(write))));
+    Beside
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        telemetry::beside(None);
+    }
 }
 
 /// A rate as a person reads it: `3.2/s`, `48,210/s`.

@@ -6,17 +6,17 @@ use std::{
     time::Instant,
 };
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
-use super::{Common, Failure, output, progress, stoppable};
+use super::{Common, Failure, listing::Listing, output, progress, stoppable};
 use crate::{
     app::{
         kafka_settings,
         publishing::{Error, Job, Note, Published},
     },
     kafka::KafkaSettings,
-    requests::{self, Columns, Fault, Input, resume::Resume},
+    requests::{self, Fault, Input, resume::Resume},
 };
 
 /// Bad rows said one by one; the others are only counted.
@@ -30,24 +30,8 @@ pub(super) struct Arguments {
     /// Parquet. UTF-8 or UTF-16.
     #[arg(default_value = "-", value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// How all of them are written [default: by the ending .csv, .tsv, .json or .parquet, else
-    /// text]
-    #[arg(long, value_enum)]
-    format: Option<Format>,
-    /// Tables: the column of the URL [default: `url`, else `URL`, …]; without a header line
-    /// columns are numbers
-    #[arg(long, value_name = "COLUMN")]
-    url_column: Option<String>,
-    /// Tables: the column of the id [default: none, the id is the URL's hash]
-    #[arg(long, value_name = "COLUMN")]
-    id_column: Option<String>,
-    /// Tables: the column of the original caption [default: of CSV and TSV `caption`, where there
-    /// is one]
-    #[arg(long, value_name = "COLUMN")]
-    caption_column: Option<String>,
-    /// Tables: a column to pass through in `meta`; may be repeated
-    #[arg(long, value_name = "COLUMN")]
-    meta_column: Vec<String>,
+    #[command(flatten)]
+    listing: Listing,
     /// Keep in this file how far the broker has confirmed, and go on from there
     #[arg(long, value_name = "STATE")]
     resume: Option<PathBuf>,
@@ -57,34 +41,6 @@ pub(super) struct Arguments {
     /// The counts as JSON
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    /// A URL or a JSON object a line
-    Text,
-    /// The same
-    Jsonl,
-    /// A JSON array of objects or URLs
-    Json,
-    /// A table with commas
-    Csv,
-    /// A table with tabs
-    Tsv,
-    /// Parquet
-    Parquet,
-}
-
-impl From<Format> for requests::Format {
-    fn from(format: Format) -> Self {
-        match format {
-            Format::Text | Format::Jsonl => Self::Lines,
-            Format::Json => Self::Array,
-            Format::Csv => Self::Csv,
-            Format::Tsv => Self::Tsv,
-            Format::Parquet => Self::Parquet,
-        }
-    }
 }
 
 pub(super) fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
@@ -99,14 +55,9 @@ fn work(
     stop: &Arc<AtomicBool>,
 ) -> Result<(), Failure> {
     let topic = &settings.topics.images;
-    let columns = Columns {
-        url: arguments.url_column.clone(),
-        id: arguments.id_column.clone(),
-        caption: arguments.caption_column.clone(),
-        meta: arguments.meta_column.clone(),
-    };
+    let columns = arguments.listing.columns();
     let looking = progress::spinner("looking at the files");
-    let format = arguments.format.map(requests::Format::from);
+    let format = arguments.listing.format();
     let inputs = requests::open_as(&arguments.files, &columns, format).map_err(faults);
     looking.finish_and_clear();
     let inputs = inputs?;

@@ -59,7 +59,12 @@ async fn work(
     };
     let service = started?;
     if let Some(address) = service.address() {
-        tracing::info!("metrics and probes on http://{address}");
+        let page = if service.has_page() {
+            "the page of this service, "
+        } else {
+            ""
+        };
+        tracing::info!("{page}metrics and probes on http://{address}");
     }
     tracing::info!(
         brokers = config.kafka.brokers,

@@ -116,5 +116,8 @@ fn pretty(record: &EnrichedCaption) -> Result<(), Failure> {
         let missing: Vec<_> = record.degraded.iter().map(|d| d.stage.as_str()).collect();
         facts.push_str(&format!(", without {}", missing.join(", ")));
     }
+    if !record.marks.is_empty() {
+        facts.push_str(&format!(", marked by {}", record.marks.join(", ")));
+    }
     output::headed(&record.url, &format!("  {}\n  {facts}\n", record.enriched))
 }

@@ -1,35 +1,7 @@
-//! Where configured files are looked for.
-
-use std::path::{Path, PathBuf};
+//! Whether configured folders are there.
 
 use super::{Config, Fault, Faults, Layers};
-
-/// Finds a configured path. An absolute path stays; a relative one is looked for in the working
-/// directory, then in every folder above the program, nearest first. What is found nowhere stays
-/// relative to the working directory.
-#[must_use]
-pub fn locate(path: &Path) -> PathBuf {
-    if path.is_absolute() || path.as_os_str().is_empty() || path.exists() {
-        return path.to_owned();
-    }
-    folders_above_program()
-        .map(|folder| folder.join(path))
-        .find(|candidate| candidate.exists())
-        .unwrap_or_else(|| path.to_owned())
-}
-
-fn folders_above_program() -> impl Iterator<Item = PathBuf> {
-    std::env::current_exe()
-        .ok()
-        .into_iter()
-        .flat_map(|program| {
-            program
-                .ancestors()
-                .skip(1)
-                .map(Path::to_owned)
-                .collect::<Vec<_>>()
-        })
-}
+use crate::places;
 
 impl Config {
     /// Finds the folders of the models in use.
@@ -45,7 +17,7 @@ impl Config {
             };
             if !model.path.is_dir() {
                 faults.push(Fault {
-                    problem: format!("{} is no folder", model.path.display()),
+                    problem: places::no_folder(&model.path),
                     accepted: "a folder as the Hugging Face hub lays it out, or PP-OCR's \
                                (`make runtime`)"
                         .to_owned(),

@@ -86,19 +86,41 @@ impl Layers {
         (layers, faults)
     }
 
-    /// Where the value of a dotted key came from; for a section, where any of it came from last.
+    /// Where the value of a dotted key came from; for a section, where any of it came from last; for a
+    /// key that is not there, that of its section.
     #[must_use]
     pub fn origin(&self, key: &str) -> Origin {
         if let Some(origin) = self.origins.get(key) {
             return origin.clone();
         }
         let prefix = format!("{key}.");
-        self.origins
+        let inside = self
+            .origins
             .iter()
             .filter(|(path, _)| path.starts_with(&prefix))
             .map(|(_, origin)| origin.clone())
-            .max_by_key(strength)
-            .unwrap_or(Origin::Default)
+            .max_by_key(strength);
+        // What is missing is missing where its section was written.
+        let around = || {
+            key.rsplit_once('.')
+                .map(|(section, _)| self.origin(section))
+        };
+        inside.or_else(around).unwrap_or(Origin::Default)
+    }
+
+    /// Every setting of these sections under its dotted key, as TOML; without those that say how
+    /// fast and where the same is done.
+    #[must_use]
+    pub fn settings(&self, sections: &[&str]) -> BTreeMap<String, String> {
+        let mut settings = BTreeMap::new();
+        for section in sections {
+            if let Some(value) = self.table.get(*section) {
+                spell(section, value, &mut settings);
+            }
+        }
+        const SPEED: [&str; 3] = ["providers", "parallel", "timeout_ms"];
+        settings.retain(|key, _| !SPEED.iter().any(|name| key.ends_with(&format!(".{name}"))));
+        settings
     }
 
     /// The key that a variable would set if its underscores were doubled.
@@ -111,6 +133,19 @@ impl Layers {
     fn lay(&mut self, mut overlay: Table, origin: &Origin) {
         flatten_options(&mut overlay);
         lay(&mut self.table, overlay, "", origin, &mut self.origins);
+    }
+}
+
+fn spell(key: &str, value: &Value, settings: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Table(table) => {
+            for (name, value) in table {
+                spell(&format!("{key}.{name}"), value, settings);
+            }
+        }
+        value => {
+            settings.insert(key.to_owned(), value.to_string());
+        }
     }
 }
 

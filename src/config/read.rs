@@ -11,12 +11,13 @@ use ipnet::IpNet;
 
 use super::{
     Background, CaptionStage, Config, Decode, Delivery, Fetch, GEOMETRY, GroundStage, Kafka,
-    Limits, Log, LogFormat, Mode, Model, Runtime, Specialist, Stages, Topics,
+    Limits, Log, LogFormat, Mode, Model, Page, Runtime, Specialist, Stages, Topics, Variant,
     fault::Fault,
-    files::locate,
     layers::Layers,
     reader::{Reader, Section},
+    rules,
 };
+use crate::places::locate;
 
 /// Execution providers that can be registered.
 const PROVIDERS: [&str; 3] = ["cpu", "cuda", "tensorrt"];
@@ -53,12 +54,14 @@ pub(super) fn read(layers: &Layers, faults: Vec<Fault>) -> (Option<Config>, Vec<
             root.section("decode", decode),
         );
         let stages = root.section("stages", |section| stages(section, &models));
+        let rules = root.section("rules", rules::read);
         let (limits, runtime, http, log) = (
             root.section("limits", |section| limits(section, fetch.as_ref())),
             root.section("runtime", runtime),
             root.section("http", http),
             root.section("log", log),
         );
+        let (http, page) = http?;
         Some(Config {
             kafka: kafka?,
             delivery: delivery?,
@@ -66,9 +69,11 @@ pub(super) fn read(layers: &Layers, faults: Vec<Fault>) -> (Option<Config>, Vec<
             decode: decode?,
             models,
             stages: stages.flatten()?,
+            rules: rules?,
             limits: limits?,
             runtime: runtime?,
-            http: http?,
+            http,
+            page,
             log: log?,
         })
     });
@@ -251,22 +256,50 @@ fn model(_name: &str, section: &Section<'_>) -> Model {
     if section.is_empty_list("providers") {
         section.fault("providers", "is empty", accepted);
     }
-    let variants = "fp32, fp16, int8, uint8, quantized, q4, q4f16, bnb4";
-    let known = |text: &str| variants.split(", ").any(|variant| variant == text);
-    let variant = section.has("variant").then(|| {
-        section.text("variant", variants, |text| {
-            if known(text) {
-                Ok(())
-            } else {
-                Err(format!("{text:?} is not known"))
-            }
-        })
-    });
+    let limit = |key: &str, bounds| section.has(key).then(|| size(section, key, bounds));
     Model {
-        variant: variant.filter(|variant| known(variant)),
+        variant: variant(section),
+        longest_edge: limit("longest_edge", 1..=4_096),
+        max_tiles: limit("max_tiles", 1..=65_536),
+        keep_special_tokens: section.has("keep_special_tokens")
+            && section.flag("keep_special_tokens"),
         path: locate(Path::new(&section.text("path", "a folder", not_empty))),
         providers,
     }
+}
+
+/// One word for all graphs, or a table with a word for some. Which variants there are, the folder
+/// knows.
+fn variant(section: &Section<'_>) -> Option<Variant> {
+    let accepted = "the end of the graphs' file names, for example \"fp32\" (none), \"fp16\", \"q8\", \
+                    \"q4\"; or a table of them by graph";
+    let check = |word: &str| {
+        if !word.is_empty()
+            && word
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+        {
+            Ok(())
+        } else {
+            Err(format!("{word:?} is no variant"))
+        }
+    };
+    if !section.has("variant") {
+        return None;
+    }
+    if !section.is_table("variant") {
+        let word = section.text("variant", accepted, check);
+        return check(&word).is_ok().then_some(Variant::All(word));
+    }
+    let by_graph = section.scalars("variant");
+    let wrong = by_graph.iter().find_map(|(graph, word)| {
+        let problem = check(word).err()?;
+        Some((graph, problem))
+    });
+    if let Some((graph, problem)) = wrong {
+        section.fault(&format!("variant.{graph}"), &problem, accepted);
+    }
+    Some(Variant::Each(by_graph.into_iter().collect()))
 }
 
 fn stages(section: &Section<'_>, models: &BTreeMap<String, Model>) -> Option<Stages> {
@@ -363,7 +396,7 @@ fn runtime(section: &Section<'_>) -> Runtime {
     }
 }
 
-fn http(section: &Section<'_>) -> Option<SocketAddr> {
+fn http(section: &Section<'_>) -> (Option<SocketAddr>, Page) {
     let accepted = "an address with its port (\"127.0.0.1:9464\"), or \"off\"";
     let listen = section.text("listen", accepted, |text| {
         if text == "off" || text.parse::<SocketAddr>().is_ok() {
@@ -372,7 +405,14 @@ fn http(section: &Section<'_>) -> Option<SocketAddr> {
             Err(format!("{text:?} is no address to listen on"))
         }
     });
-    listen.parse().ok()
+    let listen: Option<SocketAddr> = listen.parse().ok();
+    // Who scrapes metrics from elsewhere must not see pictures unasked.
+    let page = match section.has("page").then(|| section.flag("page")) {
+        Some(true) => Page::On,
+        None if listen.is_some_and(|listen| listen.ip().is_loopback()) => Page::Loopback,
+        Some(false) | None => Page::Off,
+    };
+    (listen, page)
 }
 
 fn log(section: &Section<'_>) -> Log {

@@ -291,6 +291,11 @@ impl<'a> Section<'a> {
         self.table.contains_key(key)
     }
 
+    /// Whether a table is there.
+    pub(super) fn is_table(&self, key: &str) -> bool {
+        matches!(self.table.get(key), Some(Value::Table(_)))
+    }
+
     /// Whether a list is there and has no members.
     pub(super) fn is_empty_list(&self, key: &str) -> bool {
         matches!(self.table.get(key), Some(Value::Array(values)) if values.is_empty())

@@ -2,6 +2,8 @@ use std::path::Path;
 
 use super::*;
 
+mod rules;
+
 fn sources(file: Option<PathBuf>, environment: &[(&str, &str)], sets: &[&str]) -> Sources {
     Sources {
         file,
@@ -129,6 +131,29 @@ fn values_of_environment_and_flags_are_read_as_toml_or_as_text() {
 }
 
 #[test]
+fn the_page_is_on_where_only_this_machine_can_see_it_unless_it_is_said() {
+    for (listen, said, page) in [
+        ("127.0.0.1:9464", None, Page::Loopback),
+        ("[::1]:9464", None, Page::Loopback),
+        ("127.8.8.8:80", None, Page::Loopback),
+        ("0.0.0.0:9464", None, Page::Off),
+        ("[::]:9464", None, Page::Off),
+        ("10.1.2.3:9464", None, Page::Off),
+        ("off", None, Page::Off),
+        ("0.0.0.0:9464", Some("true"), Page::On),
+        ("127.0.0.1:9464", Some("true"), Page::On),
+        ("127.0.0.1:9464", Some("false"), Page::Off),
+    ] {
+        let mut sets = vec![format!("http.listen={listen}")];
+        sets.extend(said.map(|said| format!("http.page={said}")));
+        let sets: Vec<_> = sets.iter().map(String::as_str).collect();
+        assert_eq!(load(&sources(None, &[], &sets)).page, page, "{sets:?}");
+    }
+    let found = faults(&sources(None, &[], &["http.page=perhaps"]));
+    assert_eq!(found[0].key, "http.page");
+}
+
+#[test]
 fn a_lone_word_in_the_environment_is_a_list_of_one() {
     let config = load(&sources(
         None,
@@ -222,26 +247,56 @@ fn a_path_is_enough_for_a_new_model_in_every_layer() {
 }
 
 #[test]
-fn every_variant_that_a_folder_may_have_is_accepted_full_precision_too() {
-    for variant in [
-        "fp32",
-        "fp16",
-        "int8",
-        "uint8",
-        "quantized",
-        "q4",
-        "q4f16",
-        "bnb4",
-    ] {
+fn a_variant_is_any_suffix_for_all_graphs_or_a_word_for_some() {
+    for word in ["fp32", "fp16", "quantized", "q4f16", "q8f16", "q4f32", "q2"] {
         let config = load(&sources(
             None,
             &[],
-            &[&format!("models.scenes.variant={variant}")],
+            &[&format!("models.scenes.variant={word}")],
         ));
-        assert_eq!(config.models["scenes"].variant.as_deref(), Some(variant));
+        let expected = Variant::All(word.to_owned());
+        assert_eq!(config.models["scenes"].variant, Some(expected));
     }
-    let found = faults(&sources(None, &[], &["models.scenes.variant=fp64"]));
-    assert!(found[0].accepted.starts_with("fp32, fp16"), "{found:?}");
+    let config = load(&sources(
+        None,
+        &[],
+        &[
+            "models.scenes.variant.vision_encoder=fp16",
+            "models.scenes.variant.embed_tokens=q4",
+        ],
+    ));
+    let each = [("embed_tokens", "q4"), ("vision_encoder", "fp16")];
+    let each = each.map(|(graph, word)| (graph.to_owned(), word.to_owned()));
+    let expected = Variant::Each(each.into());
+    assert_eq!(config.models["scenes"].variant, Some(expected));
+    for (set, key) in [
+        ("models.scenes.variant=../q4", "models.scenes.variant"),
+        (
+            "models.scenes.variant.embed_tokens=Q4",
+            "models.scenes.variant.embed_tokens",
+        ),
+    ] {
+        let found = faults(&sources(None, &[], &[set]));
+        assert_eq!((found.len(), found[0].key.as_str()), (1, key), "{found:?}");
+        assert!(found[0].accepted.contains("\"fp16\""), "{found:?}");
+    }
+}
+
+#[test]
+fn tiles_and_special_tokens_are_left_to_the_folder_unless_set() {
+    let model = |sets: &[&str]| load(&sources(None, &[], sets)).models["scenes"].clone();
+    let plain = model(&[]);
+    assert_eq!((plain.longest_edge, plain.max_tiles), (None, None));
+    assert!(!plain.keep_special_tokens);
+    let set = model(&[
+        "models.scenes.longest_edge=512",
+        "models.scenes.max_tiles=5",
+        "models.scenes.keep_special_tokens=true",
+    ]);
+    assert_eq!((set.longest_edge, set.max_tiles), (Some(512), Some(5)));
+    assert!(set.keep_special_tokens);
+    let found = faults(&sources(None, &[], &["models.scenes.max_tiles=0"]));
+    assert_eq!(found[0].key, "models.scenes.max_tiles");
 }
 
 #[test]

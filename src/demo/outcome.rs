@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use vila2_actors::annotation::EnrichedCaption;
+use vila2_actors::{annotation::EnrichedCaption, error::Reason};
 
 use super::plan::{Expectation, Planned};
 use crate::kafka::read::Received;
@@ -165,6 +165,31 @@ impl Outcome {
         counts
     }
 
+    /// Captions that tripped a rule, as their records tell: rule → `mark` or `reject` → captions.
+    #[must_use]
+    pub fn rules(&self) -> BTreeMap<String, BTreeMap<String, u64>> {
+        let mut rules: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+        let mut note = |rule: &str, action: &str| {
+            let actions = rules.entry(rule.to_owned()).or_default();
+            *actions.entry(action.to_owned()).or_default() += 1;
+        };
+        for terminal in self.terminal.iter().flatten() {
+            match terminal {
+                Terminal::Caption { record, .. } => {
+                    record.marks.iter().for_each(|rule| note(rule, "mark"));
+                }
+                Terminal::Dead { reason, detail, .. } if *reason == Reason::Rule.as_str() => {
+                    let rule = detail
+                        .split_once(':')
+                        .map_or(detail.as_str(), |(rule, _)| rule);
+                    note(rule, "reject");
+                }
+                Terminal::Dead { .. } => {}
+            }
+        }
+        rules
+    }
+
     /// The captions as they came, one a line.
     #[must_use]
     pub fn captions(&self) -> String {
@@ -199,6 +224,12 @@ fn fault(planned: &Planned, terminal: Option<&Terminal>) -> Option<String> {
     match (&planned.expected, terminal) {
         (_, None) => Some(format!("{value}: neither caption nor dead letter")),
         (Expectation::Caption { .. }, Some(Terminal::Caption { .. })) => None,
+        // Whoever sets rules that reject wants it so.
+        (Expectation::Caption { .. }, Some(Terminal::Dead { reason, .. }))
+            if *reason == Reason::Rule.as_str() =>
+        {
+            None
+        }
         (Expectation::Caption { .. }, Some(Terminal::Dead { reason, detail, .. })) => {
             Some(format!("{value}: dead letter {reason}: {detail}"))
         }
@@ -286,6 +317,45 @@ mod tests {
         assert!(faults[1].contains("not bad_request"));
         assert!(faults[2].contains("neither"));
         assert!(faults[3].contains("never published"));
+    }
+
+    fn caption(url: &str, marks: &[&str]) -> Received {
+        let value = json!({
+            "schema": "vila2.caption/1", "id": "a", "url": url, "round": 0,
+            "image": {"sha256": "", "width": 1, "height": 1, "format": "png", "bytes": 1},
+            "caption": {"text": "", "tokens": 0, "finish": "repeat"}, "grounding": [], "text": [],
+            "spatial": [], "clauses": [], "marks": marks, "enriched": "", "models": {},
+            "status": "complete", "timings_ms": {}, "queue_ms": {},
+        });
+        Received {
+            value: Some(value.to_string().into()),
+            ..dead("", "")
+        }
+    }
+
+    #[test]
+    fn captions_that_tripped_a_rule_are_counted_and_no_faults() {
+        let urls = ["http://x/1.jpg", "http://x/2.jpg", "http://x/3.jpg"];
+        let expected = urls.map(|url| {
+            planned(
+                url,
+                Expectation::Caption {
+                    url: url.to_owned(),
+                },
+            )
+        });
+        let mut outcome = Outcome::new(expected.into());
+        let mut letter = dead(urls[0], "rule");
+        let detail = "refusal: \"I cannot\" in \"I cannot: no\"".to_owned();
+        letter.headers.push(("vila2-detail".to_owned(), detail));
+        outcome.take_dead(&letter);
+        outcome.take_caption(&caption(urls[1], &["repetition", "mine"]));
+        outcome.take_caption(&caption(urls[2], &["repetition"]));
+        assert_eq!(outcome.faults(), Vec::<String>::new());
+        let counts = serde_json::to_value(outcome.rules()).expect("JSON");
+        let expected =
+            json!({"mine": {"mark": 1}, "refusal": {"reject": 1}, "repetition": {"mark": 2}});
+        assert_eq!(counts, expected);
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub struct Summary {
     pub captions: u64,
     /// Dead letters that came back.
     pub dead_letters: u64,
+    /// Captions that tripped a rule: rule → `mark` or `reject` → captions; left out where none did.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: BTreeMap<String, BTreeMap<String, u64>>,
     /// Captions by the time from the first request to the last caption.
     pub images_per_second: f64,
     /// Mean number of sequences in a step of the caption engine.
@@ -74,6 +77,7 @@ impl Summary {
             images: outcome.images(),
             captions,
             dead_letters: outcome.dead_letters().count() as u64,
+            rules: outcome.rules(),
             images_per_second: captions as f64 / elapsed.as_secs_f64().max(f64::EPSILON),
             caption_batch_mean: engine.map_or(0.0, |engine| engine.batch_mean),
             joined_running_batch: engine.map_or(0, |engine| engine.joined_running_batch),

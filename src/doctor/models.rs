@@ -9,6 +9,7 @@ use crate::{
     app::{model_prompts, model_settings, reader_settings},
     config::{Config, Mode},
     models::{LoadError, Runtime, open_generator, overview, ppocr},
+    places,
 };
 
 /// What to do about a folder that is not whole.
@@ -28,7 +29,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
                 return Finding::ok(subject, "no stage uses it; not looked at");
             }
             if !model.path.is_dir() {
-                let found = format!("{} is no folder", model.path.display());
+                let found = places::no_folder(&model.path);
                 let advice = format!(
                     "set models.{name}.path; `make runtime` brings PP-OCR, `vila2 models pull` fetches \
                      from a hub"
@@ -116,7 +117,7 @@ fn done(
     let path = &model.path;
     match loaded {
         Ok(facts) => {
-            let overview = overview(path, model.variant.as_deref());
+            let overview = overview(&model_settings(config, name));
             let found = format!(
                 "{}: {}, revision {}, {}; loads in {took}",
                 path.display(),

@@ -39,6 +39,8 @@ pub mod publish;
 
 pub mod read;
 
+pub mod create;
+
 pub mod inspect;
 
 pub mod dead;

@@ -397,8 +397,7 @@ pub(super) fn absence(
     match code {
         None | Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
             format!(
-                "is not there at {brokers}{key}; create it (kafka-topics.sh --bootstrap-server \
-                 {brokers} --create --topic {topic} --partitions 3), or name another in \
+                "is not there at {brokers}{key}; create it (vila2 topics create), or name another in \
                  kafka.topics"
             )
         }

@@ -1,4 +1,5 @@
-//! Writing a data set: `images/*` and `truth.jsonl`, the same bytes for the same seed.
+//! Writing a data set: `images/*` and `truth.jsonl`, the same bytes for the same seed. Every picture
+//! bears the [mark](super::mark) of this world.
 
 use std::fs;
 use std::io::{self, BufWriter, Write as _};
@@ -10,10 +11,11 @@ use ab_glyph::InvalidFont;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::codecs::webp::WebPEncoder;
-use image::{ExtendedColorType, ImageEncoder as _, ImageError, RgbImage};
+use image::{ExtendedColorType, ImageEncoder, ImageError, RgbImage};
 
 use super::compose::{Composition, compose};
 use super::font::Faces;
+use super::mark::exif;
 use super::random::SceneRng;
 
 /// A file format of pictures.
@@ -159,6 +161,12 @@ impl Generator {
         format!("scene-{}-{index:06}.{}", self.seed, format.extension())
     }
 
+    /// The quality of scene `index` where it is a JPEG.
+    #[cfg(test)]
+    pub(super) fn quality(&self, index: u64) -> u8 {
+        self.encoding(index).1
+    }
+
     /// Format and quality come from a stream of their own: they never change what is drawn.
     fn encoding(&self, index: u64) -> (Format, u8) {
         let mut rng = SceneRng::new(!self.seed, index);
@@ -254,14 +262,24 @@ fn encode(picture: &RgbImage, format: Format, quality: u8) -> Result<Vec<u8>, Im
     let (mut bytes, rgb) = (Vec::new(), ExtendedColorType::Rgb8);
     let (data, width, height) = (picture.as_raw(), picture.width(), picture.height());
     match format {
-        Format::Jpeg => JpegEncoder::new_with_quality(&mut bytes, quality)
+        Format::Jpeg => marked(JpegEncoder::new_with_quality(&mut bytes, quality))?
             .write_image(data, width, height, rgb)?,
-        Format::Png => PngEncoder::new(&mut bytes).write_image(data, width, height, rgb)?,
+        Format::Png => {
+            marked(PngEncoder::new(&mut bytes))?.write_image(data, width, height, rgb)?;
+        }
         Format::WebP => {
-            WebPEncoder::new_lossless(&mut bytes).write_image(data, width, height, rgb)?;
+            marked(WebPEncoder::new_lossless(&mut bytes))?.write_image(data, width, height, rgb)?
         }
     }
     Ok(bytes)
+}
+
+/// An encoder that writes the mark of this world beside the pixels.
+fn marked<E: ImageEncoder>(mut encoder: E) -> Result<E, ImageError> {
+    encoder
+        .set_exif_metadata(exif())
+        .map_err(ImageError::Unsupported)?;
+    Ok(encoder)
 }
 
 #[cfg(test)]

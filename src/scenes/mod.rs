@@ -17,6 +17,7 @@ pub mod generate;
 pub mod geometry;
 mod label;
 pub mod lexicon;
+pub mod mark;
 pub mod measure;
 pub mod parse;
 pub mod random;

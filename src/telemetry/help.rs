@@ -3,7 +3,7 @@
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 use vila2_actors::telemetry::{
     ABANDONED, BATCH, DEAD_LETTERS, DEGRADED, IMAGE_BYTES, IN_FLIGHT, LAG, OLDEST, QUEUE, RECORDS,
-    TOKENS, WORK,
+    RULES, TOKENS, WORK,
 };
 
 /// Tells the process's recorder.
@@ -13,6 +13,10 @@ pub(super) fn describe() {
     describe_counter!(
         DEGRADED,
         "Captions that went on without a specialist, by its stage."
+    );
+    describe_counter!(
+        RULES,
+        "Captions that tripped a rule, by the rule and what became of them: reject, retry, mark."
     );
     describe_histogram!(QUEUE, "How long records waited for a stage, in seconds.");
     describe_histogram!(WORK, "How long a stage worked on a record, in seconds.");

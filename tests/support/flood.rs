@@ -80,6 +80,7 @@ impl Flood {
             merger: Arc::new(SentenceMerger),
             publisher: Arc::new(Counter(sender)),
             source: None,
+            repeats: None,
             generators: BTreeMap::from([(config.caption.engine.clone(), load)]),
             text_reader: None,
             relater: None,

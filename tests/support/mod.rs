@@ -4,7 +4,9 @@
 
 pub mod answers;
 pub mod apache_kafka;
+pub mod captions;
 pub mod engine;
+pub mod family;
 pub mod faults;
 pub mod flood;
 pub mod graphs;

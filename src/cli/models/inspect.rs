@@ -15,7 +15,7 @@ use crate::{
 pub(super) fn run(config: &Config, model: &str, json: bool) -> Result<(), Failure> {
     let settings = settings(config, model)?;
     let question = &config.stages.caption.prompts[0];
-    let overview = overview(&settings.path, settings.variant.as_deref());
+    let overview = overview(&settings);
     if !overview.faults.is_empty() {
         return Err(Failure::Failed(format!(
             "{}: {}; fetch it again, or another, with `vila2 models pull`",
@@ -95,13 +95,19 @@ fn print(inspected: &Inspected) -> Result<(), Failure> {
     } else {
         "one tile"
     };
+    let variants: Vec<String> = (folder.variants.iter())
+        .map(|(graph, variant)| format!("{graph} {variant}"))
+        .collect();
     output::line(&format!(
-        "tokenizer: {} entries\npictures: {edge}, {cut} of {} × {} pixels\ngeneration: greedy, at \
-         most {} positions, ends at {:?}, repetition penalty {}, no repeated run of {}\nprompt ({} \
+        "variants: {}; batches padded on the {}\ntokenizer: {} entries\npictures: {edge}, {cut} of \
+         {} × {} pixels, at most {} of them\ngeneration: greedy, at most {} positions, ends at {:?}, repetition penalty {}, no repeated run of {}\nprompt ({} \
          tokens about a picture of 640 × 480):\n{}",
+        variants.join(", "),
+        folder.padding,
         folder.tokenizer,
         folder.tile,
         folder.tile,
+        folder.most_tiles,
         folder.longest,
         folder.stop_tokens,
         folder.repetition_penalty,

@@ -6,10 +6,11 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::photographs;
 use crate::{
     cli::{Failure, output, runtime},
     models::{
-        overview,
+        ModelSettings, Variant, overview,
         pull::{ENDPOINT, Layout, PullError, PullSettings, Pulled, pull},
     },
     shutdown::Shutdown,
@@ -20,13 +21,14 @@ const RETRIES: (u32, Duration) = (5, Duration::from_millis(500));
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
-    /// organisation/name
+    /// organisation/name; left out: what there is for photographs
     #[arg(value_name = "REPOSITORY")]
-    repository: String,
+    repository: Option<String>,
     /// A branch, tag or commit
     #[arg(long, default_value = "main")]
     revision: String,
-    /// The graphs to take, for example fp16 or q4; left out: full precision
+    /// The graphs to take, for example fp16 or q4; left out: of each graph full precision, else the
+    /// first there is
     #[arg(long, value_name = "VARIANT")]
     variant: Option<String>,
     /// A plain folder for the files, instead of the hub's cache
@@ -41,10 +43,16 @@ pub(in crate::cli) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+    let Some(repository) = arguments.repository else {
+        return Err(Failure::Usage(format!(
+            "no repository is named; accepted: organisation/name, for photographs one of these\n{}",
+            photographs::listed()
+        )));
+    };
     let settings = PullSettings {
         endpoint: variable("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned()),
         token: token(),
-        repository: arguments.repository.clone(),
+        repository,
         revision: arguments.revision.clone(),
         variant: arguments.variant.clone(),
         everything: arguments.all,
@@ -96,7 +104,10 @@ fn told(settings: &PullSettings, pulled: &Pulled, json: bool) -> Result<(), Fail
         fetched,
         verified,
     } = pulled;
-    let overview = overview(folder, settings.variant.as_deref());
+    let overview = overview(&ModelSettings {
+        variant: Variant::all(settings.variant.as_deref()),
+        ..ModelSettings::new("", folder)
+    });
     let path = folder.display();
     if json {
         output::json(&json!({
@@ -123,7 +134,16 @@ fn told(settings: &PullSettings, pulled: &Pulled, json: bool) -> Result<(), Fail
 
 fn failure(error: PullError) -> Failure {
     match error {
-        PullError::Repository(_) | PullError::Endpoint { .. } => Failure::Usage(error.to_string()),
+        PullError::Repository(_) => Failure::Usage(format!(
+            "{error}, for photographs one of these\n{}",
+            photographs::listed()
+        )),
+        // A hub that does not tell strangers which repositories there are denies what is not there.
+        PullError::NotFound { .. } | PullError::Denied { .. } => Failure::Failed(format!(
+            "{error}; published for photographs:\n{}",
+            photographs::listed()
+        )),
+        PullError::Endpoint { .. } => Failure::Usage(error.to_string()),
         error => Failure::Failed(error.to_string()),
     }
 }

@@ -6,7 +6,7 @@ use serde::{Serialize, ser::SerializeMap};
 use vila2_actors::{
     engine::EngineStats,
     stage::Stage,
-    telemetry::{DEAD_LETTERS, DEGRADED, QUEUE, RECORDS, TOKENS, WORK},
+    telemetry::{DEAD_LETTERS, DEGRADED, QUEUE, RECORDS, RULES, TOKENS, WORK},
 };
 
 use crate::{
@@ -21,6 +21,9 @@ pub(super) struct Closing {
     dead_lettered: u64,
     dead_letters: BTreeMap<String, u64>,
     degraded: BTreeMap<String, u64>,
+    /// Rule → action → captions.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    rules: BTreeMap<String, BTreeMap<String, u64>>,
     seconds: f64,
     /// Records that ended, captions and dead letters.
     records_per_second: f64,
@@ -63,6 +66,7 @@ impl Closing {
             dead_lettered,
             dead_letters: figures.counters(DEAD_LETTERS),
             degraded: figures.counters(DEGRADED),
+            rules: rules(&figures.counters(RULES)),
             seconds: rounded(seconds),
             records_per_second: per_second(captions + dead_lettered),
             images_per_second: per_second(captions),
@@ -119,6 +123,9 @@ impl Closing {
             output::right_aligned(&mut table, 1);
             output::line(&table.to_string())?;
         }
+        if !self.rules.is_empty() {
+            output::line(&output::rules(&self.rules))?;
+        }
         output::line(&self.summary())
     }
 
@@ -142,6 +149,18 @@ impl Closing {
         }
         text
     }
+}
+
+/// By rule and action, of counters by both labels.
+fn rules(counts: &BTreeMap<String, u64>) -> BTreeMap<String, BTreeMap<String, u64>> {
+    let mut rules: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+    for (labels, count) in counts {
+        if let Some((rule, action)) = labels.split_once(',') {
+            let actions = rules.entry(rule.to_owned()).or_default();
+            actions.insert(action.to_owned(), *count);
+        }
+    }
+    rules
 }
 
 impl Times {
