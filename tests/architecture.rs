@@ -248,7 +248,7 @@ fn arrows_between_the_modules_of_the_outside_point_one_way() {
         ("dataset", vec!["inputs", "records"]),
         (
             "export",
-            vec!["dataset", "fetch", "inputs", "records", "requests"],
+            vec!["dataset", "fetch", "inputs", "kafka", "records", "requests"],
         ),
         ("kafka", vec![]),
         ("fetch", vec![]),

@@ -11,9 +11,12 @@ use tokio::runtime::Handle;
 
 use super::{Common, Failure, output, progress, stoppable};
 use crate::{
-    app::exporting,
+    app::{exporting, kafka_settings},
     config::{Config, Layers},
-    export::{self, Error, LARGEST_SHARD, Note, Report, Request, Source, TEMPLATE, Text},
+    export::{
+        self, Error, LARGEST_SHARD, Note, Report, Request, Source, TEMPLATE, Text,
+        topic::{self, Topic},
+    },
 };
 
 /// Records whose pictures cannot be had are named up to here.
@@ -21,7 +24,8 @@ const SHOWN: u64 = 20;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A folder of `vila2 caption --out`, or a file of records (.jsonl)
+    /// A folder of `vila2 caption --out`, a file of records (.jsonl), or kafka:captions (the
+    /// configured topic; kafka:NAME is any other)
     #[arg(value_name = "SOURCE")]
     source: PathBuf,
     /// What is written
@@ -31,7 +35,7 @@ pub(super) struct Arguments {
     /// found), or mix:P (the original with probability P, else the enriched text)
     #[arg(long, value_name = "TEXT", default_value = "enriched")]
     text: Choice,
-    /// The folder; the same command into it begins over
+    /// The folder; the same command into it begins over, of a topic it goes on
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// How original+caption is put together, with {original} and {caption}
@@ -54,6 +58,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = LARGEST_SHARD,
           value_parser = clap::value_parser!(u64).range(1..=LARGEST_SHARD))]
     shard_size: u64,
+    /// Of a topic: who shares its partitions. Processes with the same group share the work, and
+    /// the group keeps how far it is; left out, the folder has a group of its own
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
     /// The counts as JSON
     #[arg(long)]
     json: bool,
@@ -168,34 +176,41 @@ fn work(
     request: &Request,
     stop: &Arc<AtomicBool>,
 ) -> Result<(), Failure> {
-    let source = Source::open(&arguments.source).map_err(failed)?;
-    let bar = match source.count() {
+    let from = From::of(config, arguments)?;
+    let count = match &from {
+        From::Source(source) => source.count(),
+        From::Topic(_) => None,
+    };
+    let bar = match count {
         Some(count) => progress::bar(count, "exporting"),
         None => progress::counter("exporting"),
     };
     let fetching = exporting::fetching(config, layers, Handle::current())?;
     let mut told = 0;
-    let done = export::run(
-        &source,
-        request,
-        &arguments.out,
-        fetching,
-        stop,
-        &mut |note| match note {
-            Note::Read(records) => bar.set_position(records),
-            Note::LeftOut { id, why } => {
-                told += 1;
-                let [id, why] = [id, why].map(output::visible);
-                match told {
-                    1..=SHOWN => bar.suspend(|| output::note(&format!("{id}: {why}"))),
-                    _ if told == SHOWN + 1 => {
-                        bar.suspend(|| output::note("further pictures are only counted"));
-                    }
-                    _ => {}
+    let mut tell = |note: Note<'_>| match note {
+        Note::Read(records) => bar.set_position(records),
+        Note::Group(group) => {
+            let text = format!("reading the topic as the group {}", output::visible(group));
+            bar.suspend(|| output::note(&text));
+        }
+        Note::Waiting(text) => bar.suspend(|| output::note(text)),
+        Note::LeftOut { id, why } => {
+            told += 1;
+            let [id, why] = [id, why].map(output::visible);
+            match told {
+                1..=SHOWN => bar.suspend(|| output::note(&format!("{id}: {why}"))),
+                _ if told == SHOWN + 1 => {
+                    bar.suspend(|| output::note("further ones are only counted"));
                 }
+                _ => {}
             }
-        },
-    );
+        }
+    };
+    let out = &arguments.out;
+    let done = match &from {
+        From::Source(source) => export::run(source, request, out, fetching, stop, &mut tell),
+        From::Topic(topic) => topic::run(topic, request, out, fetching, stop, &mut tell),
+    };
     bar.finish_and_clear();
     let report = done.map_err(failed)?;
     if arguments.json {
@@ -207,6 +222,44 @@ fn work(
         return Err(Failure::Failed("every record was left out".to_owned()));
     }
     Ok(())
+}
+
+/// Where records come from.
+enum From {
+    Source(Source),
+    Topic(Topic),
+}
+
+impl From {
+    fn of(config: &Config, arguments: &Arguments) -> Result<Self, Failure> {
+        let name = arguments
+            .source
+            .to_str()
+            .and_then(|name| name.strip_prefix("kafka:"));
+        match (name, &arguments.group) {
+            (None, None) => Source::open(&arguments.source)
+                .map(Self::Source)
+                .map_err(failed),
+            (None, Some(_)) => Err(Failure::Usage(
+                "--group goes with a topic: kafka:captions".to_owned(),
+            )),
+            (Some(""), _) => Err(Failure::Usage(
+                "kafka: names no topic; kafka:captions is the configured one".to_owned(),
+            )),
+            (Some(name), group) => {
+                let settings = kafka_settings(config);
+                let name = match name {
+                    "captions" => settings.topics.captions.clone(),
+                    name => name.to_owned(),
+                };
+                Ok(Self::Topic(Topic {
+                    settings,
+                    name,
+                    group: group.clone(),
+                }))
+            }
+        }
+    }
 }
 
 /// What was read is what was written and what was left out.
@@ -252,7 +305,7 @@ fn failed(error: Error) -> Failure {
     match error {
         Error::Refused(problem) => Failure::Usage(problem),
         Error::Stopped => {
-            output::note("the same command begins over");
+            output::note("the same command begins over; of a topic it goes on");
             Failure::Interrupted
         }
         error => Failure::Failed(error.to_string()),

@@ -11,45 +11,33 @@ use std::{
 };
 
 use super::{
-    Error, Numbering, Reason, Request, Sample, Sink, Text, Written,
+    Error, Reason, Request, Sample, Sink, Text,
     files::{self, NewTar},
+    shards::{self, Shards},
     webdataset::members,
 };
 
 /// The writer.
 pub(super) struct Energon {
     out: PathBuf,
-    shard_size: u64,
     images: bool,
     is_qa: bool,
-    next: Numbering,
+    shards: Shards,
     open: Option<NewTar>,
     /// Keys that are not ours, which may come twice.
     keys: HashSet<String>,
-    written: Written,
 }
 
 impl Energon {
-    pub(super) fn new(out: &Path, request: &Request) -> Self {
+    pub(super) fn new(out: &Path, request: &Request, shards: Shards) -> Self {
         Self {
             out: out.to_owned(),
-            shard_size: request.shard_size,
             images: request.images,
             is_qa: request.text == Text::Qa,
-            next: Numbering::default(),
+            shards,
             open: None,
             keys: HashSet::new(),
-            written: Written::default(),
         }
-    }
-
-    fn end_shard(&mut self) -> Result<(), Error> {
-        if let Some(tar) = self.open.take() {
-            tar.finish()?;
-            self.written.shards += 1;
-            self.next.next_shard();
-        }
-        Ok(())
     }
 
     /// `turn`: which question this sample is of, where each is one.
@@ -57,7 +45,7 @@ impl Energon {
         let tar = match &mut self.open {
             Some(tar) => tar,
             none => {
-                let name = format!("{}.tar", self.next.name()?);
+                let name = format!("{}.tar", self.shards.name()?);
                 none.insert(NewTar::create(&self.out.join(name))?)
             }
         };
@@ -73,12 +61,16 @@ impl Energon {
         }
         tar.put(&format!("{key}.txt"), text.as_bytes())?;
         tar.put(&format!("{key}.json"), members.to_string().as_bytes())?;
-        self.written.samples += 1;
-        self.next.index += 1;
-        if self.next.index == self.shard_size {
+        self.shards.add();
+        Ok(())
+    }
+
+    /// A shard ends between records only: the samples of one stay together.
+    fn end_full(&mut self) -> Result<Result<(), Reason>, Error> {
+        if self.shards.is_full() {
             self.end_shard()?;
         }
-        Ok(())
+        Ok(Ok(()))
     }
 }
 
@@ -89,7 +81,7 @@ impl Sink for Energon {
             for number in 0..sample.composed.turns.len() {
                 self.put(sample, &format!("{key}{number:03}"), Some(number))?;
             }
-            return Ok(Ok(()));
+            return self.end_full();
         }
         let key = match sample.source_key {
             Some(own) if !self.images => {
@@ -100,35 +92,47 @@ impl Sink for Energon {
             }
             _ => key,
         };
-        self.put(sample, &key, None).map(Ok)
+        self.put(sample, &key, None)?;
+        self.end_full()
     }
 
-    fn finish(&mut self) -> Result<Written, Error> {
-        self.end_shard()?;
-        let (class, fields) = match (self.is_qa, self.images) {
-            (true, _) => (
-                "VQASample",
-                "  image: jpg\n  context: json[context]\n  answers: json[answers]\n",
-            ),
-            (false, true) => ("CaptioningSample", "  image: jpg\n  caption: txt\n"),
-            // What a picture is joined to.
-            (false, false) => ("TextSample", "  text: txt\n"),
-        };
-        let dataset = format!(
-            "sample_type:\n  __module__: megatron.energon\n  __class__: {class}\nfield_map:\n{fields}"
-        );
-        let names: Vec<_> = (0..self.written.shards)
-            .map(|shard| format!("  - {shard:05}.tar\n"))
-            .collect();
-        let train = if names.is_empty() {
-            "  train: []\n".to_owned()
-        } else {
-            format!("  train:\n{}", names.concat())
-        };
-        let split = format!("exclude: []\nsplit_parts:\n{train}  val: []\n  test: []\n");
-        let meta = self.out.join(".nv-meta");
-        files::write(&meta.join("split.yaml"), split.as_bytes())?;
-        files::write(&meta.join("dataset.yaml"), dataset.as_bytes())?;
-        Ok(self.written)
+    fn end_shard(&mut self) -> Result<(), Error> {
+        if let Some(tar) = self.open.take() {
+            let name = format!("{}.tar", self.shards.name()?);
+            tar.finish()?;
+            self.shards.end(Some(name.as_bytes()))?;
+        }
+        Ok(())
     }
+
+    fn shards(&self) -> &Shards {
+        &self.shards
+    }
+}
+
+/// `.nv-meta/`.
+pub(super) fn index(out: &Path, request: &Request) -> Result<(), Error> {
+    let (class, fields) = match (request.text == Text::Qa, request.images) {
+        (true, _) => (
+            "VQASample",
+            "  image: jpg\n  context: json[context]\n  answers: json[answers]\n",
+        ),
+        (false, true) => ("CaptioningSample", "  image: jpg\n  caption: txt\n"),
+        // What a picture is joined to.
+        (false, false) => ("TextSample", "  text: txt\n"),
+    };
+    let dataset = format!(
+        "sample_type:\n  __module__: megatron.energon\n  __class__: {class}\nfield_map:\n{fields}"
+    );
+    let mut train = String::new();
+    for name in shards::parts(out)? {
+        train.push_str(&format!("\n  - {}", name?));
+    }
+    if train.is_empty() {
+        train.push_str(" []");
+    }
+    let split = format!("exclude: []\nsplit_parts:\n  train:{train}\n  val: []\n  test: []\n");
+    let meta = out.join(".nv-meta");
+    files::write(&meta.join("split.yaml"), split.as_bytes())?;
+    files::write(&meta.join("dataset.yaml"), dataset.as_bytes())
 }

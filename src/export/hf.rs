@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Error, Numbering, Reason, Request, Sample, Sink, Written,
+    Error, Reason, Request, Sample, Sink,
+    shards::Shards,
     webdataset::{conversations, members},
 };
 use crate::records::table::{Cell, Column, Kind, TableWriter};
@@ -37,14 +38,12 @@ static COLUMNS: [Column; 20] = [
 pub(super) struct Hf {
     out: PathBuf,
     columns: &'static [Column],
-    shard_size: u64,
-    next: Numbering,
+    shards: Shards,
     open: Option<TableWriter>,
-    written: Written,
 }
 
 impl Hf {
-    pub(super) fn new(out: &Path, request: &Request) -> Self {
+    pub(super) fn new(out: &Path, request: &Request, shards: Shards) -> Self {
         Self {
             out: out.join("data"),
             columns: if request.images {
@@ -52,20 +51,9 @@ impl Hf {
             } else {
                 &COLUMNS[1..]
             },
-            shard_size: request.shard_size,
-            next: Numbering::default(),
+            shards,
             open: None,
-            written: Written::default(),
         }
-    }
-
-    fn end_shard(&mut self) -> Result<(), Error> {
-        if let Some(table) = self.open.take() {
-            table.finish()?;
-            self.written.shards += 1;
-            self.next.next_shard();
-        }
-        Ok(())
     }
 }
 
@@ -92,7 +80,7 @@ impl Sink for Hf {
             none => {
                 let path = self
                     .out
-                    .join(format!("train-{}.parquet", self.next.name()?));
+                    .join(format!("train-{}.parquet", self.shards.name()?));
                 let about = features(columns);
                 none.insert(TableWriter::create(
                     &path,
@@ -101,7 +89,7 @@ impl Sink for Hf {
                 )?)
             }
         };
-        let key = self.next.key();
+        let key = self.shards.key();
         let path = format!("{key}.jpg");
         let mut members = members(sample, &key);
         members["text"] = sample.composed.text.as_str().into();
@@ -115,16 +103,22 @@ impl Sink for Hf {
             text => Cell::Text(text.as_str().unwrap_or_default()),
         });
         table.push(cells)?;
-        self.written.samples += 1;
-        self.next.index += 1;
-        if self.next.index == self.shard_size {
+        self.shards.add();
+        if self.shards.is_full() {
             self.end_shard()?;
         }
         Ok(Ok(()))
     }
 
-    fn finish(&mut self) -> Result<Written, Error> {
-        self.end_shard()?;
-        Ok(self.written)
+    fn end_shard(&mut self) -> Result<(), Error> {
+        if let Some(table) = self.open.take() {
+            table.finish()?;
+            self.shards.end(None)?;
+        }
+        Ok(())
+    }
+
+    fn shards(&self) -> &Shards {
+        &self.shards
     }
 }

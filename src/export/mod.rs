@@ -11,28 +11,30 @@ mod hf;
 mod llava;
 mod pictures;
 mod record;
+mod shards;
 mod source;
 #[cfg(test)]
 mod tests;
 mod text;
+pub mod topic;
 mod vila;
 mod webdataset;
+mod work;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque, hash_map::DefaultHasher},
-    hash::{Hash as _, Hasher as _},
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use self::{
     folder::OutFolder,
-    pictures::{Loading, Pictures},
+    shards::Shards,
+    work::{Place, Rounds, Sample, Work},
 };
 pub use self::{
     pictures::Fetching,
@@ -40,14 +42,10 @@ pub use self::{
     source::{OriginalList, Source},
     text::{Composed, TEMPLATE, Text, Turn},
 };
-use crate::records;
+use crate::{kafka, records};
 
-/// Pictures on their way at a time.
-const AHEAD: usize = 16;
 /// The most samples of a shard: an index in it has four digits.
 pub const LARGEST_SHARD: u64 = 10_000;
-/// The most shards: their numbers have five digits.
-const SHARDS: u64 = 100_000;
 
 /// Why there is no export.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +75,22 @@ pub enum Error {
     /// There are more samples than shards can be numbered.
     #[error("more than 100,000 shards; name a larger --shard-size")]
     TooManyShards,
+    /// A partition has more samples than its shards can be numbered.
+    #[error(
+        "a partition has more than 1,000 shards; name a larger --shard-size, or export what comes \
+         now into another folder with the same --group"
+    )]
+    TooManyOfPartition,
+    /// A partition whose shards cannot be numbered.
+    #[error(
+        "the topic has a partition {0}: shards are numbered partition x 1000 + n in five digits, so \
+         partitions from 100 on cannot be exported; save the topic first (`vila2 tail \
+         --from-beginning --idle-ms 5000 --json > captions.jsonl`) and export that"
+    )]
+    Partition(i32),
+    /// The topic.
+    #[error(transparent)]
+    Kafka(#[from] kafka::Error),
     /// It was told to stop.
     #[error("interrupted")]
     Stopped,
@@ -90,7 +104,7 @@ impl Error {
 }
 
 /// Why a record is left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The text asked for is empty or absent.
@@ -111,6 +125,10 @@ pub enum Reason {
     SameUrl,
     /// Another sample has the same key, and the format has one per key.
     SameKey,
+    /// The same request was answered before: Kafka delivers at least once.
+    Redelivered,
+    /// What lies in the topic is no caption record.
+    NoRecord,
 }
 
 /// What trainers read.
@@ -201,13 +219,13 @@ impl Request {
         }
     }
 
-    fn note(&self, source: &Path) -> Value {
+    fn note(&self, source: &str) -> Value {
         let template = match &self.text {
             Text::OriginalCaption(template) => Some(template),
             _ => None,
         };
         json!({
-            "source": source.display().to_string(),
+            "source": source,
             "format": self.format.name(),
             "text": self.text(),
             "template": template,
@@ -221,7 +239,8 @@ impl Request {
 }
 
 /// What came of it: `read` = `written` + all of `left_out`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Report {
     /// Records of the source.
     pub read: u64,
@@ -231,51 +250,26 @@ pub struct Report {
     pub left_out: BTreeMap<Reason, u64>,
     /// Samples: as many as `written`, but where one record makes several.
     pub samples: u64,
-    /// Shards; of formats without, 1.
+    /// Shards; of LLaVA, folders of pictures.
     pub shards: u64,
     /// Written records whose text was to have the original, and that have none.
     pub without_original: u64,
     /// The list that was captioned, where the source is a folder.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", skip_deserializing)]
     pub original_list: Option<OriginalList>,
     /// `written` of the list's inputs, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coverage: Option<f64>,
 }
 
-/// One record on its way into a shard.
-struct Sample<'a> {
-    record: &'a Record,
-    composed: &'a Composed,
-    /// `None` where none are copied.
-    picture: Option<&'a [u8]>,
-    /// Where it stands among all records of the source.
-    ordinal: u64,
-    /// The key of its sample in the tar it came from.
-    source_key: Option<&'a str>,
-}
-
 /// Writes a format.
 trait Sink {
     /// Adds a record; `Err` inside: it cannot be in there.
     fn add(&mut self, sample: &Sample<'_>) -> Result<Result<(), Reason>, Error>;
-    /// Ends the last shard and writes what stands beside the shards.
-    fn finish(&mut self) -> Result<Written, Error>;
-}
-
-/// What a sink wrote.
-#[derive(Debug, Clone, Copy, Default)]
-struct Written {
-    samples: u64,
-    shards: u64,
-}
-
-/// A record that waits for its picture.
-struct Waiting {
-    record: Record,
-    composed: Composed,
-    ordinal: u64,
-    loading: Loading,
+    /// Ends the open shard, where there is one.
+    fn end_shard(&mut self) -> Result<(), Error>;
+    /// What was made.
+    fn shards(&self) -> &Shards;
 }
 
 /// How it goes: records behind us, and what is told of single ones.
@@ -290,6 +284,10 @@ pub enum Note<'a> {
         /// What is wrong.
         why: &'a str,
     },
+    /// The group a topic is read as.
+    Group(&'a str),
+    /// What others are at, and we wait for.
+    Waiting(&'a str),
 }
 
 /// Writes an export into a folder.
@@ -305,27 +303,42 @@ pub fn run(
     tell: &mut dyn FnMut(Note<'_>),
 ) -> Result<Report, Error> {
     request.check()?;
-    let newest = request.newest_round.then(|| rounds(source)).transpose()?;
-    let folder = OutFolder::open(out, request.note(source.path()))?;
-    let mut work = Work {
-        request,
+    let mut newest = request.newest_round.then(Rounds::default);
+    if let Some(newest) = &mut newest {
+        source.read(&mut |record| {
+            newest.add(&record);
+            Ok(())
+        })?;
+    }
+    let from = source.path().display().to_string();
+    let folder = OutFolder::begin(out, &request.note(&from))?;
+    let mut work = Work::new(request, fetching, source.inputs(), tell);
+    work.begin(
+        WHOLE,
+        sink(request, out, Shards::new(out, request)),
         newest,
-        pictures: Pictures::new(fetching, source.inputs(), AHEAD),
-        sink: sink(request, out),
-        waiting: VecDeque::new(),
-        report: Report::default(),
-        tell,
-    };
+        Report::default(),
+    );
+    let mut ordinal = 0;
     source.read(&mut |record| {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Stopped);
         }
-        work.take(record)
+        let place = Place {
+            lane: WHOLE,
+            ordinal,
+            after: 0,
+        };
+        ordinal += 1;
+        work.take(record, place)
     })?;
-    while work.settle_one(stop)? {}
-    let written = work.sink.finish()?;
-    let mut report = work.report;
-    (report.samples, report.shards) = (written.samples, written.shards);
+    while work.settle()? {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Stopped);
+        }
+    }
+    let mut report = work.end(WHOLE)?;
+    index(request, out)?;
     report.original_list = source.original_list();
     report.coverage = report
         .original_list
@@ -338,159 +351,25 @@ pub fn run(
     Ok(report)
 }
 
-fn sink(request: &Request, out: &Path) -> Box<dyn Sink> {
+/// The only lane of an export that is made by one writer.
+const WHOLE: i32 = 0;
+
+fn sink(request: &Request, out: &Path, shards: Shards) -> Box<dyn Sink> {
     match request.format {
-        Format::Webdataset => Box::new(webdataset::Webdataset::new(out, request)),
-        Format::Vila => Box::new(vila::Vila::new(out, request)),
-        Format::Llava => Box::new(llava::Llava::new(out, request)),
-        Format::Energon => Box::new(energon::Energon::new(out, request)),
-        Format::Hf => Box::new(hf::Hf::new(out, request)),
+        Format::Webdataset => Box::new(webdataset::Webdataset::new(out, shards)),
+        Format::Vila => Box::new(vila::Vila::new(out, shards)),
+        Format::Llava => Box::new(llava::Llava::new(out, shards)),
+        Format::Energon => Box::new(energon::Energon::new(out, request, shards)),
+        Format::Hf => Box::new(hf::Hf::new(out, request, shards)),
     }
 }
 
-/// What tells the same picture under one id in several rounds; 128 bits, so that two of a billion
-/// do not meet.
-fn identity(record: &Record) -> (u64, u64) {
-    let hash = |seed: u8| {
-        let mut hasher = DefaultHasher::new();
-        (seed, &record.id, &record.url).hash(&mut hasher);
-        hasher.finish()
-    };
-    (hash(0), hash(1))
-}
-
-fn rounds(source: &Source) -> Result<HashMap<(u64, u64), u32>, Error> {
-    let mut newest = HashMap::new();
-    source.read(&mut |record| {
-        let known = newest.entry(identity(&record)).or_default();
-        *known = record.round.max(*known);
-        Ok(())
-    })?;
-    Ok(newest)
-}
-
-struct Work<'a> {
-    request: &'a Request,
-    newest: Option<HashMap<(u64, u64), u32>>,
-    pictures: Pictures,
-    sink: Box<dyn Sink>,
-    waiting: VecDeque<Waiting>,
-    report: Report,
-    tell: &'a mut dyn FnMut(Note<'_>),
-}
-
-impl Work<'_> {
-    fn take(&mut self, record: Record) -> Result<(), Error> {
-        let ordinal = self.report.read;
-        self.report.read += 1;
-        (self.tell)(Note::Read(self.report.read));
-        let composed = match self.compose(&record) {
-            Ok(composed) => composed,
-            Err(reason) => {
-                self.leave_out(reason);
-                return Ok(());
-            }
-        };
-        let loading = if self.request.images {
-            self.pictures.load(&record)
-        } else {
-            self.pictures.pass(&record)
-        };
-        self.waiting.push_back(Waiting {
-            record,
-            composed,
-            ordinal,
-            loading,
-        });
-        if self.waiting.len() >= AHEAD {
-            self.settle()?;
-        }
-        Ok(())
-    }
-
-    fn compose(&self, record: &Record) -> Result<Composed, Reason> {
-        if self.request.complete_only && record.status != "complete" {
-            return Err(Reason::Status);
-        }
-        let newest = self
-            .newest
-            .as_ref()
-            .and_then(|all| all.get(&identity(record)));
-        if newest.is_some_and(|newest| record.round < *newest) {
-            return Err(Reason::OlderRound);
-        }
-        let verdicts = self.request.verdicts.as_deref();
-        self.request.text.compose(record, verdicts)
-    }
-
-    fn settle_one(&mut self, stop: &AtomicBool) -> Result<bool, Error> {
-        if stop.load(Ordering::Relaxed) {
-            return Err(Error::Stopped);
-        }
-        self.settle()
-    }
-
-    /// Writes the oldest that waits; false where none does.
-    fn settle(&mut self) -> Result<bool, Error> {
-        let Some(mut waiting) = self.waiting.pop_front() else {
-            return Ok(false);
-        };
-        let picture: Option<Bytes> = match self.pictures.wait(&mut waiting.loading) {
-            Ok(picture) => picture,
-            Err((reason, why)) => {
-                let id = &waiting.record.id;
-                (self.tell)(Note::LeftOut { id, why: &why });
-                self.leave_out(reason);
-                return Ok(true);
-            }
-        };
-        let sample = Sample {
-            record: &waiting.record,
-            composed: &waiting.composed,
-            picture: picture.as_deref(),
-            ordinal: waiting.ordinal,
-            source_key: waiting.loading.key.as_deref(),
-        };
-        match self.sink.add(&sample)? {
-            Ok(()) => {
-                self.report.written += 1;
-                self.report.without_original += u64::from(waiting.composed.without_original);
-            }
-            Err(reason) => self.leave_out(reason),
-        }
-        Ok(true)
-    }
-
-    fn leave_out(&mut self, reason: Reason) {
-        *self.report.left_out.entry(reason).or_default() += 1;
-    }
-}
-
-/// Which shard a sample goes into, and its place there.
-#[derive(Debug, Clone, Copy, Default)]
-struct Numbering {
-    shard: u64,
-    index: u64,
-}
-
-impl Numbering {
-    /// The key as img2dataset has it: five digits of the shard, four of the index.
-    fn key(self) -> String {
-        format!("{:05}{:04}", self.shard, self.index)
-    }
-
-    /// The name of the shard, without its ending.
-    fn name(self) -> Result<String, Error> {
-        if self.shard >= SHARDS {
-            return Err(Error::TooManyShards);
-        }
-        Ok(format!("{:05}", self.shard))
-    }
-
-    fn next_shard(&mut self) {
-        *self = Self {
-            shard: self.shard + 1,
-            index: 0,
-        };
+/// Writes what stands beside the shards.
+fn index(request: &Request, out: &Path) -> Result<(), Error> {
+    match request.format {
+        Format::Webdataset | Format::Hf => Ok(()),
+        Format::Vila => vila::index(out),
+        Format::Llava => llava::index(out),
+        Format::Energon => energon::index(out, request),
     }
 }

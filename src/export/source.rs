@@ -48,17 +48,11 @@ impl Source {
     /// [`Error::Refused`] where it is neither.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let refused = |problem: String| Error::Refused(format!("{}: {problem}", path.display()));
-        if path.to_str().is_some_and(|name| name.starts_with("kafka:")) {
-            return Err(refused(
-                "topics are not read here; save it first: `vila2 tail --from-beginning --idle-ms \
-                 5000 --json > captions.jsonl`, then `vila2 export captions.jsonl`"
-                    .to_owned(),
-            ));
-        }
         let kind = match fs::metadata(path) {
             Err(error) => {
                 return Err(refused(format!(
-                    "{error}; name a folder of `vila2 caption --out`, or a file of records (.jsonl)"
+                    "{error}; name a folder of `vila2 caption --out`, a file of records (.jsonl), or \
+                     kafka:captions"
                 )));
             }
             Ok(found) if found.is_dir() => {

@@ -11,8 +11,9 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    Error, Numbering, Reason, Request, Sample, Sink, Written,
+    Error, Reason, Sample, Sink,
     files::{self, NewTar},
+    shards::{self, Shards},
     webdataset::members,
 };
 
@@ -22,49 +23,20 @@ const SIDECAR: &str = "recaption";
 /// The writer.
 pub(super) struct Vila {
     out: PathBuf,
-    shard_size: u64,
-    next: Numbering,
+    shards: Shards,
     open: Option<NewTar>,
     /// Texts of the open shard, by URL.
     texts: BTreeMap<String, String>,
-    shards: Vec<Value>,
-    samples: u64,
 }
 
 impl Vila {
-    pub(super) fn new(out: &Path, request: &Request) -> Self {
+    pub(super) fn new(out: &Path, shards: Shards) -> Self {
         Self {
             out: out.to_owned(),
-            shard_size: request.shard_size,
-            next: Numbering::default(),
+            shards,
             open: None,
             texts: BTreeMap::new(),
-            shards: Vec::new(),
-            samples: 0,
         }
-    }
-
-    fn end_shard(&mut self) -> Result<(), Error> {
-        let Some(tar) = self.open.take() else {
-            return Ok(());
-        };
-        let name = format!("{}.tar", self.next.name()?);
-        let texts = std::mem::take(&mut self.texts).into_iter();
-        let texts: BTreeMap<_, _> = texts
-            .map(|(url, text)| (url, json!({ "output": text })))
-            .collect();
-        let text = serde_json::to_vec(&texts).unwrap_or_default();
-        // Before the tar: a tar without it would fall back to the originals in silence.
-        let sidecar = self.out.join(SIDECAR).join(format!("{name}.json"));
-        files::write(&sidecar, &text)?;
-        let filesize = tar.finish()?;
-        self.shards.push(json!({
-            "url": name,
-            "nsamples": self.next.index,
-            "filesize": filesize,
-        }));
-        self.next.next_shard();
-        Ok(())
     }
 }
 
@@ -77,11 +49,11 @@ impl Sink for Vila {
         let tar = match &mut self.open {
             Some(tar) => tar,
             none => {
-                let name = format!("{}.tar", self.next.name()?);
+                let name = format!("{}.tar", self.shards.name()?);
                 none.insert(NewTar::create(&self.out.join(name))?)
             }
         };
-        let key = self.next.key();
+        let key = self.shards.key();
         tar.put(&format!("{key}.jpg"), sample.picture.unwrap_or_default())?;
         // Never empty: a loader without the sidecar gets some text.
         let own = record.original().unwrap_or(text);
@@ -89,27 +61,52 @@ impl Sink for Vila {
         let members = members(sample, &key).to_string();
         tar.put(&format!("{key}.json"), members.as_bytes())?;
         self.texts.insert(record.url.clone(), text.clone());
-        self.samples += 1;
-        self.next.index += 1;
-        if self.next.index == self.shard_size {
+        self.shards.add();
+        if self.shards.is_full() {
             self.end_shard()?;
         }
         Ok(Ok(()))
     }
 
-    fn finish(&mut self) -> Result<Written, Error> {
-        self.end_shard()?;
-        let meta = json!({
-            "name": "vila2",
-            "__kind__": "VILA-WebDataset",
-            "wids_version": 1,
-            "shardlist": self.shards,
+    fn end_shard(&mut self) -> Result<(), Error> {
+        let Some(tar) = self.open.take() else {
+            return Ok(());
+        };
+        let name = format!("{}.tar", self.shards.name()?);
+        let texts = std::mem::take(&mut self.texts).into_iter();
+        let texts: BTreeMap<_, _> = texts
+            .map(|(url, text)| (url, json!({ "output": text })))
+            .collect();
+        let text = serde_json::to_vec(&texts).unwrap_or_default();
+        // Before the tar: a tar without it would fall back to the originals in silence.
+        let sidecar = self.out.join(SIDECAR).join(format!("{name}.json"));
+        files::write(&sidecar, &text)?;
+        let filesize = tar.finish()?;
+        let part = json!({
+            "url": name,
+            "nsamples": self.shards.open(),
+            "filesize": filesize,
         });
-        let text = format!("{meta:#}\n");
-        files::write(&self.out.join("wids-meta.json"), text.as_bytes())?;
-        Ok(Written {
-            samples: self.samples,
-            shards: self.shards.len() as u64,
-        })
+        self.shards.end(Some(part.to_string().as_bytes()))
     }
+
+    fn shards(&self) -> &Shards {
+        &self.shards
+    }
+}
+
+/// `wids-meta.json`.
+pub(super) fn index(out: &Path) -> Result<(), Error> {
+    let mut shards = Vec::new();
+    for part in shards::parts(out)? {
+        shards.push(serde_json::from_str::<Value>(&part?).unwrap_or_default());
+    }
+    let meta = json!({
+        "name": "vila2",
+        "__kind__": "VILA-WebDataset",
+        "wids_version": 1,
+        "shardlist": shards,
+    });
+    let text = format!("{meta:#}\n");
+    files::write(&out.join("wids-meta.json"), text.as_bytes())
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::{Error, Numbering, Reason, Request, Sample, Sink, Written, files::NewTar};
+use super::{Error, Reason, Sample, Sink, files::NewTar, shards::Shards};
 use crate::records::table::{Cell, Column, Kind, TableWriter};
 
 /// The columns of the table beside a tar: those of img2dataset, then ours.
@@ -28,31 +28,17 @@ const COLUMNS: [Column; 14] = [
 /// The writer.
 pub(super) struct Webdataset {
     out: PathBuf,
-    shard_size: u64,
-    next: Numbering,
+    shards: Shards,
     open: Option<(NewTar, TableWriter)>,
-    written: Written,
 }
 
 impl Webdataset {
-    pub(super) fn new(out: &Path, request: &Request) -> Self {
+    pub(super) fn new(out: &Path, shards: Shards) -> Self {
         Self {
             out: out.to_owned(),
-            shard_size: request.shard_size,
-            next: Numbering::default(),
+            shards,
             open: None,
-            written: Written::default(),
         }
-    }
-
-    fn end_shard(&mut self) -> Result<(), Error> {
-        if let Some((tar, table)) = self.open.take() {
-            table.finish()?;
-            tar.finish()?;
-            self.written.shards += 1;
-            self.next.next_shard();
-        }
-        Ok(())
     }
 }
 
@@ -61,13 +47,13 @@ impl Sink for Webdataset {
         let (tar, table) = match &mut self.open {
             Some(open) => open,
             none => {
-                let name = self.next.name()?;
+                let name = self.shards.name()?;
                 let tar = NewTar::create(&self.out.join(format!("{name}.tar")))?;
                 let table = self.out.join(format!("{name}.parquet"));
                 none.insert((tar, TableWriter::create(&table, &COLUMNS, None)?))
             }
         };
-        let key = self.next.key();
+        let key = self.shards.key();
         let members = members(sample, &key);
         if let Some(picture) = sample.picture {
             tar.put(&format!("{key}.jpg"), picture)?;
@@ -79,17 +65,24 @@ impl Sink for Webdataset {
             text => Cell::Text(text.as_str().unwrap_or_default()),
         });
         table.push(cells)?;
-        self.written.samples += 1;
-        self.next.index += 1;
-        if self.next.index == self.shard_size {
+        self.shards.add();
+        if self.shards.is_full() {
             self.end_shard()?;
         }
         Ok(Ok(()))
     }
 
-    fn finish(&mut self) -> Result<Written, Error> {
-        self.end_shard()?;
-        Ok(self.written)
+    fn end_shard(&mut self) -> Result<(), Error> {
+        if let Some((tar, table)) = self.open.take() {
+            table.finish()?;
+            tar.finish()?;
+            self.shards.end(None)?;
+        }
+        Ok(())
+    }
+
+    fn shards(&self) -> &Shards {
+        &self.shards
     }
 }
 

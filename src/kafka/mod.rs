@@ -4,8 +4,9 @@
 //! to the chain through [`Inlet`]; the chain hands its answers to [`producer`], which passes the
 //! [`gate`] of the record's partition; the broker's confirmation settles the record; [`commit`]
 //! stores the ledger's positions; [`rebalance`] gives partitions back without losing or repeating
-//! more than it must. [`publish`] and [`read`] are for the commands and for tests, [`inspect`] is
-//! for `doctor`, [`embedded`] is a broker inside the process.
+//! more than it must. [`publish`] and [`read`] are for the commands and for tests, [`share`] is for
+//! an export that several processes make, [`inspect`] is for `doctor`, [`embedded`] is a broker
+//! inside the process.
 //!
 //! Guarantee: at least once. For one transactional producer per process the producer is already
 //! the only writer and the gate the only way to it: offsets would be sent through it in place of
@@ -38,6 +39,8 @@ pub mod embedded;
 pub mod publish;
 
 pub mod read;
+
+pub mod share;
 
 pub mod create;
 

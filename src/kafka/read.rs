@@ -102,7 +102,7 @@ impl Reader {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.consumer.poll(left) {
                 Some(Ok(message)) => return Ok(Some(received(&message))),
-                Some(Err(fault)) if !passing(&fault) => {
+                Some(Err(fault)) if !is_passing(&fault) => {
                     return Err(Error::Broker(cluster_error(&fault)));
                 }
                 _ if left.is_zero() => return Ok(None),
@@ -238,7 +238,7 @@ pub fn read_to_end(
                 heard = Instant::now();
                 open.remove(&partition);
             }
-            Some(Err(fault)) if !passing(&fault) => {
+            Some(Err(fault)) if !is_passing(&fault) => {
                 return Err(Error::Broker(cluster_error(&fault)));
             }
             _ if heard.elapsed() >= SILENCE => {
@@ -292,7 +292,7 @@ pub fn is_settled(bounds: &BTreeMap<i32, (i64, i64)>, committed: &BTreeMap<i32, 
     })
 }
 
-fn received(message: &BorrowedMessage<'_>) -> Received {
+pub(super) fn received(message: &BorrowedMessage<'_>) -> Received {
     Received {
         partition: message.partition(),
         offset: message.offset(),
@@ -417,7 +417,7 @@ pub(super) fn cluster_error(fault: &KafkaError) -> String {
 }
 
 /// Faults that librdkafka mends by itself.
-fn passing(fault: &KafkaError) -> bool {
+pub(super) fn is_passing(fault: &KafkaError) -> bool {
     matches!(
         fault.rdkafka_error_code(),
         Some(

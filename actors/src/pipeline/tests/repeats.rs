@@ -99,6 +99,8 @@ async fn another_picture_prompt_limit_round_or_caption_is_another_question() {
         ("http://fake/7", ""),
         ("http://fake/8", ""),
         ("http://fake/7", r#", "options": {"prompt": "Which?"}"#),
+        // A prompt of one's own, even where the configuration has the same one.
+        ("http://fake/7", r#", "options": {"prompt": "caption"}"#),
         ("http://fake/7", r#", "options": {"max_tokens": 9}"#),
         ("http://fake/7", r#", "round": 1"#),
         ("http://fake/7", r#", "caption": "a cat""#),
@@ -111,13 +113,13 @@ async fn another_picture_prompt_limit_round_or_caption_is_another_question() {
     // The same in other words: URL, id and `meta` are no part of the question.
     for more in [
         r#", "id": "x", "meta": {"a": 1}"#,
-        r#", "options": {"prompt": "caption"}"#,
+        r#", "options": {"prompt": "Which?"}"#,
         r#", "round": 1"#,
     ] {
         chain.push_value(format!(r#"{{"url": "http://mirror/7"{more}}}"#));
     }
     chain.run().await;
-    assert_eq!(repeats(&chain.publisher.written()), [7, 8, 9]);
+    assert_eq!(repeats(&chain.publisher.written()), [8, 9, 10]);
     chain.finish().await;
 }
 
