@@ -30,7 +30,8 @@ use crate::{
 };
 
 pub use settings::{
-    fetch_sockets, kafka as kafka_settings, model as model_settings, reader as reader_settings,
+    fetch_sockets, kafka as kafka_settings, model as model_settings, path as chain_path,
+    reader as reader_settings,
 };
 
 pub(crate) use models::prompts as model_prompts;
@@ -180,8 +181,8 @@ fn ports(
         source: None,
         repeats: None,
         generators: models.generators,
-        text_reader: models.text_reader,
-        relater: models.relater,
+        text_readers: models.text_readers,
+        relaters: models.relaters,
     }
 }
 

@@ -10,6 +10,7 @@ mod read;
 mod reader;
 mod rules;
 mod show;
+mod stages;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -17,6 +18,7 @@ pub use fault::{Fault, Faults, Origin};
 pub use layers::{DEFAULT, Layers, Sources};
 pub use rules::{Phrase, Rules, Wording};
 pub use show::{Shown, shown};
+pub use stages::{CaptionStage, GEOMETRY, Kind, Mode, Specialist, Stages};
 
 /// Everything that can be set, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -154,66 +156,6 @@ pub enum Variant {
     Each(BTreeMap<String, String>),
 }
 
-/// `[stages]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stages {
-    /// The captioner.
-    pub caption: CaptionStage,
-    /// Phrases with boxes.
-    pub ground: GroundStage,
-    /// Relations between boxes.
-    pub relate: Specialist,
-    /// Text in the image.
-    pub read_text: Specialist,
-}
-
-/// `[stages.caption]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CaptionStage {
-    /// A name in `[models]`.
-    pub model: String,
-    /// One is chosen per image.
-    pub prompts: Vec<String>,
-    /// Upper bound of generated tokens.
-    pub max_tokens: u32,
-}
-
-/// `[stages.ground]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroundStage {
-    /// Model and mode.
-    pub specialist: Specialist,
-    /// The question.
-    pub prompt: String,
-    /// Upper bound of generated tokens.
-    pub max_tokens: u32,
-}
-
-/// A specialist's model and mode.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Specialist {
-    /// A name in `[models]`, or [`GEOMETRY`] for `relate`.
-    pub model: String,
-    /// What its failure means.
-    pub mode: Mode,
-    /// Longest work on one record; `None`: as long as the record may be worked on.
-    pub timeout: Option<Duration>,
-}
-
-/// The relater that needs no model.
-pub const GEOMETRY: &str = "geometry";
-
-/// What the failure of a specialist means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// A dead letter.
-    Required,
-    /// A degraded record.
-    Optional,
-    /// It is not asked.
-    Off,
-}
-
 /// `[limits]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -321,15 +263,10 @@ impl Config {
     /// The names of the models that the stages which are not off ask for.
     #[must_use]
     pub fn models_in_use(&self) -> Vec<&str> {
-        let specialists = [
-            &self.stages.ground.specialist,
-            &self.stages.relate,
-            &self.stages.read_text,
-        ];
         let mut names = vec![self.stages.caption.model.as_str()];
-        for specialist in specialists {
+        for specialist in self.stages.asked() {
             let name = specialist.model.as_str();
-            if specialist.mode != Mode::Off && name != GEOMETRY && !names.contains(&name) {
+            if name != GEOMETRY && !names.contains(&name) {
                 names.push(name);
             }
         }

@@ -9,9 +9,11 @@ use std::{
     time::Duration,
 };
 
-use crate::{error::Reason, stage::Stage};
+use crate::{
+    error::Reason,
+    stage::{Path, Stage},
+};
 
-const STAGES: usize = Stage::ALL.len();
 const REASONS: usize = Reason::ALL.len();
 
 /// What is where, and what was done since the start of the chain.
@@ -60,22 +62,46 @@ pub struct BreakerActivity {
 }
 
 /// Counts of one chain, over all its restarts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Counts {
-    present: [AtomicUsize; STAGES],
-    working: [AtomicUsize; STAGES],
-    done: [AtomicU64; STAGES],
-    work_micros: [AtomicU64; STAGES],
-    degraded: [AtomicU64; STAGES],
+    path: Path,
+    /// In the order of the path.
+    stages: Vec<StageCounts>,
     published: AtomicU64,
     dead: [AtomicU64; REASONS],
 }
 
+#[derive(Debug, Default)]
+struct StageCounts {
+    present: AtomicUsize,
+    working: AtomicUsize,
+    done: AtomicU64,
+    work_micros: AtomicU64,
+    degraded: AtomicU64,
+}
+
 impl Counts {
+    pub(crate) fn new(path: Path) -> Self {
+        Self {
+            stages: path
+                .stages()
+                .iter()
+                .map(|_| StageCounts::default())
+                .collect(),
+            path,
+            published: AtomicU64::default(),
+            dead: Default::default(),
+        }
+    }
+
+    fn at(&self, stage: Stage) -> &StageCounts {
+        &self.stages[self.path.place(stage)]
+    }
+
     /// A record comes in.
     pub(crate) fn place(self: &Arc<Self>) -> Place {
         let stage = Stage::Intake;
-        self.present[stage as usize].fetch_add(1, Ordering::Relaxed);
+        self.at(stage).present.fetch_add(1, Ordering::Relaxed);
         Place {
             counts: Arc::clone(self),
             stage,
@@ -84,7 +110,7 @@ impl Counts {
 
     /// A stage works on a record, until this is dropped.
     pub(crate) fn works(self: &Arc<Self>, stage: Stage) -> Working {
-        self.working[stage as usize].fetch_add(1, Ordering::Relaxed);
+        self.at(stage).working.fetch_add(1, Ordering::Relaxed);
         Working {
             counts: Arc::clone(self),
             stage,
@@ -92,9 +118,10 @@ impl Counts {
     }
 
     pub(crate) fn worked(&self, stage: Stage, work: Duration) {
-        self.done[stage as usize].fetch_add(1, Ordering::Relaxed);
+        let at = self.at(stage);
+        at.done.fetch_add(1, Ordering::Relaxed);
         let micros = u64::try_from(work.as_micros()).unwrap_or(u64::MAX);
-        self.work_micros[stage as usize].fetch_add(micros, Ordering::Relaxed);
+        at.work_micros.fetch_add(micros, Ordering::Relaxed);
     }
 
     pub(crate) fn published(&self) {
@@ -106,29 +133,34 @@ impl Counts {
     }
 
     pub(crate) fn degraded(&self, stage: Stage) {
-        self.degraded[stage as usize].fetch_add(1, Ordering::Relaxed);
+        self.at(stage).degraded.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Everything that is counted here.
     pub(crate) fn look(&self) -> Activity {
-        let stage = |stage: Stage| {
-            let at = stage as usize;
-            let working = self.working[at].load(Ordering::Relaxed);
-            let present = self.present[at].load(Ordering::Relaxed);
+        let stage = |(&stage, at): (&Stage, &StageCounts)| {
+            let working = at.working.load(Ordering::Relaxed);
+            let present = at.present.load(Ordering::Relaxed);
             // A call that was given up works on without its record.
             let working = working.min(present);
             StageActivity {
                 stage,
                 waiting: present - working,
                 working,
-                done: self.done[at].load(Ordering::Relaxed),
-                work: Duration::from_micros(self.work_micros[at].load(Ordering::Relaxed)),
-                degraded: self.degraded[at].load(Ordering::Relaxed),
+                done: at.done.load(Ordering::Relaxed),
+                work: Duration::from_micros(at.work_micros.load(Ordering::Relaxed)),
+                degraded: at.degraded.load(Ordering::Relaxed),
             }
         };
         let dead = |reason: Reason| (reason, self.dead[reason as usize].load(Ordering::Relaxed));
         Activity {
-            stages: Stage::ALL.map(stage).into(),
+            stages: self
+                .path
+                .stages()
+                .iter()
+                .zip(&self.stages)
+                .map(stage)
+                .collect(),
             published: self.published.load(Ordering::Relaxed),
             dead_letters: Reason::ALL.map(dead).into(),
             ..Activity::default()
@@ -147,8 +179,12 @@ impl Place {
     /// The record has come to another stage, or is still at this one.
     pub(crate) fn enter(&mut self, stage: Stage) {
         if self.stage != stage {
-            self.counts.present[stage as usize].fetch_add(1, Ordering::Relaxed);
-            self.counts.present[self.stage as usize].fetch_sub(1, Ordering::Relaxed);
+            let counts = &self.counts;
+            counts.at(stage).present.fetch_add(1, Ordering::Relaxed);
+            counts
+                .at(self.stage)
+                .present
+                .fetch_sub(1, Ordering::Relaxed);
             self.stage = stage;
         }
     }
@@ -156,7 +192,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.counts.present[self.stage as usize].fetch_sub(1, Ordering::Relaxed);
+        (self.counts.at(self.stage).present).fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -169,7 +205,7 @@ pub(crate) struct Working {
 
 impl Drop for Working {
     fn drop(&mut self) {
-        self.counts.working[self.stage as usize].fetch_sub(1, Ordering::Relaxed);
+        (self.counts.at(self.stage).working).fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -178,10 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_stage_and_reason_has_its_place() {
-        for (at, stage) in Stage::ALL.into_iter().enumerate() {
-            assert_eq!(stage as usize, at, "{stage:?}");
-        }
+    fn every_reason_has_its_place() {
         for (at, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, at, "{reason}");
         }
@@ -189,9 +222,9 @@ mod tests {
 
     #[test]
     fn a_record_is_at_one_stage_and_waits_or_is_worked_on() {
-        let counts = Arc::new(Counts::default());
+        let counts = Arc::new(Counts::new(Path::default()));
         let at = |stage: Stage| {
-            let found = counts.look().stages[stage as usize];
+            let found = counts.look().stages[counts.path.place(stage)];
             (found.waiting, found.working)
         };
         let mut place = counts.place();

@@ -134,6 +134,23 @@ pub struct SpatialRelation {
     pub score: f32,
 }
 
+/// What a specialist of the kind `answer` said.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answered {
+    /// `a0`, `a1`, …
+    pub id: String,
+    /// The specialist's name.
+    pub specialist: String,
+    /// The prompt.
+    pub question: String,
+    /// The text.
+    pub text: String,
+    /// Generated tokens, stop token excluded.
+    pub tokens: u32,
+    /// Why it ended.
+    pub finish: Finish,
+}
+
 /// What is known of the truth of a clause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -227,6 +244,9 @@ pub struct EnrichedCaption {
     pub text: Vec<TextLine>,
     /// Relations.
     pub spatial: Vec<SpatialRelation>,
+    /// What specialists of the kind `answer` said.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub answers: Vec<Answered>,
     /// Parts of `enriched` with verdicts.
     pub clauses: Vec<Clause>,
     /// Names of the rules that the caption tripped and that only mark it.

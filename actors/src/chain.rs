@@ -51,7 +51,7 @@ impl Chain {
             tracing: Tracing::new(config.names.clone()),
             writes: Writes::new(&config.names),
             outcomes: Outcomes::default(),
-            meters: Meters::new(&config.rules),
+            meters: Meters::new(&config.rules, &config.path()),
             config,
             ledger,
             supervisor: OnceLock::new(),

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::rules::Rules;
+use crate::{
+    rules::Rules,
+    stage::{Path, Specialist},
+};
 
 /// Everything the chain can be told.
 #[derive(Debug, Clone)]
@@ -15,12 +18,9 @@ pub struct ChainConfig {
     pub caption: CaptionConfig,
     /// What its captions must not be.
     pub rules: Rules,
-    /// The grounding specialist.
-    pub ground: GroundConfig,
-    /// The spatial specialist.
-    pub relate: SpecialistConfig,
-    /// The text reader.
-    pub read_text: SpecialistConfig,
+    /// What examines the picture besides, in the order in which it is asked. Relations are between
+    /// the boxes that were found before.
+    pub specialists: Vec<SpecialistConfig>,
     /// How often a record may fail in a model, or take the chain down, before it is a dead letter.
     pub attempts: u32,
     /// What is tolerated before the process gives up.
@@ -84,22 +84,43 @@ pub struct CaptionConfig {
     pub max_tokens: u32,
 }
 
-/// The grounding specialist: a prompt to an engine.
+/// What a specialist is asked.
 #[derive(Debug, Clone)]
-pub struct GroundConfig {
-    /// Name of the engine; the caption engine computes the vision features of an image once.
-    pub engine: String,
-    /// The question.
-    pub prompt: Arc<str>,
-    /// Upper bound of generated tokens.
-    pub max_tokens: u32,
-    /// Whether it must answer, and how long it may take.
-    pub specialist: SpecialistConfig,
+pub enum Task {
+    /// Phrases with boxes, out of a text with inline boxes.
+    Ground(Asking),
+    /// How the boxes stand to each other.
+    Relate {
+        /// Name of the engine.
+        engine: String,
+    },
+    /// Lines of text.
+    ReadText {
+        /// Name of the engine.
+        engine: String,
+    },
+    /// A question, whose answer is kept as it is.
+    Answer(Asking),
 }
 
-/// How a specialist takes part.
-#[derive(Debug, Clone, Default)]
+/// A question to a generator.
+#[derive(Debug, Clone)]
+pub struct Asking {
+    /// Name of the engine; one engine computes the vision features of an image once, whoever asks.
+    pub engine: String,
+    /// One is chosen per image, by a hash of (id, round, name).
+    pub prompts: Vec<Arc<str>>,
+    /// Upper bound of generated tokens.
+    pub max_tokens: u32,
+}
+
+/// A specialist, and how it takes part.
+#[derive(Debug, Clone)]
 pub struct SpecialistConfig {
+    /// Its name.
+    pub name: Specialist,
+    /// What it is asked.
+    pub task: Task,
     /// Whether it must answer.
     pub mode: Mode,
     /// How long it may work on one record, waiting not counted; `None`: as long as the record may
@@ -117,6 +138,38 @@ pub enum Mode {
     Optional,
     /// It is not asked.
     Off,
+}
+
+impl SpecialistConfig {
+    /// An optional one without a limit of time.
+    #[must_use]
+    pub fn new(name: &str, task: Task) -> Self {
+        Self {
+            name: Specialist::named(name),
+            task,
+            mode: Mode::default(),
+            timeout: None,
+        }
+    }
+}
+
+impl ChainConfig {
+    /// The stages, in path order.
+    #[must_use]
+    pub fn path(&self) -> Path {
+        Path::through(self.specialists.iter().map(|one| one.name))
+    }
+
+    /// The specialist of a name.
+    ///
+    /// # Panics
+    /// Where there is none.
+    #[must_use]
+    pub fn specialist_mut(&mut self, name: &str) -> &mut SpecialistConfig {
+        let found = self.specialists.iter_mut();
+        let mut found = found.filter(|one| one.name.as_str() == name);
+        found.next().expect("bug: no such specialist")
+    }
 }
 
 /// What is tolerated before the process gives up.
@@ -146,14 +199,28 @@ impl Default for ChainConfig {
                 max_tokens: 256,
             },
             rules: Rules::default(),
-            ground: GroundConfig {
-                engine,
-                prompt: Arc::from("Describe this image with locations."),
-                max_tokens: 256,
-                specialist: SpecialistConfig::default(),
-            },
-            relate: SpecialistConfig::default(),
-            read_text: SpecialistConfig::default(),
+            specialists: vec![
+                SpecialistConfig::new(
+                    "ground",
+                    Task::Ground(Asking {
+                        engine,
+                        prompts: vec![Arc::from("Describe this image with locations.")],
+                        max_tokens: 256,
+                    }),
+                ),
+                SpecialistConfig::new(
+                    "relate",
+                    Task::Relate {
+                        engine: String::from("relate"),
+                    },
+                ),
+                SpecialistConfig::new(
+                    "read_text",
+                    Task::ReadText {
+                        engine: String::from("read_text"),
+                    },
+                ),
+            ],
             attempts: 3,
             tolerance: Tolerance::default(),
             names: Names::default(),

@@ -74,7 +74,8 @@ pub struct Delivery {
     spent: Duration,
     chain: Arc<Chain>,
     pub(crate) trace: Trace,
-    times: [Option<(Duration, Duration)>; 7],
+    /// Queue and work of the stages that were done with it.
+    times: Vec<(Stage, Duration, Duration)>,
     /// When it came to the present stage.
     entered: Instant,
     done: bool,
@@ -101,7 +102,7 @@ impl Delivery {
             record,
             epoch,
             trace,
-            times: [None; 7],
+            times: Vec::new(),
             done: false,
             in_hand: true,
             place: chain.meters.counts.place(),
@@ -185,9 +186,10 @@ impl Delivery {
         let work = worked.work();
         self.spent += work;
         self.chain.meters.counts.worked(stage, work);
-        if let Some(timed) = stage.timed() {
-            self.times[timed] = Some((queue, work));
-            (self.chain.meters).worked(timed, queue.as_secs_f64(), work.as_secs_f64());
+        if stage.is_timed() {
+            self.times.retain(|(timed, ..)| *timed != stage);
+            self.times.push((stage, queue, work));
+            (self.chain.meters).worked(stage, queue.as_secs_f64(), work.as_secs_f64());
         }
         self.entered = ended;
         if self.trace.recording {
@@ -228,12 +230,11 @@ impl Delivery {
     }
 
     fn named(&self, part: impl Fn((Duration, Duration)) -> Duration) -> BTreeMap<String, f64> {
-        (Stage::TIMED.into_iter().zip(self.times))
-            .filter_map(|(stage, times)| {
-                let name = stage.as_str().to_owned();
-                times.map(|times| (name, milliseconds(part(times))))
-            })
-            .collect()
+        let named = self.times.iter().map(|&(stage, queue, work)| {
+            let name = stage.as_str().to_owned();
+            (name, milliseconds(part((queue, work))))
+        });
+        named.collect()
     }
 
     /// Ends it with an answer that the broker confirmed.

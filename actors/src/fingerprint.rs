@@ -23,7 +23,7 @@ const SCHEME: &str = "vila2.fingerprint/1";
 /// In it:
 /// - the image: the SHA-256 of its file, and what decoding does to the pixels
 ///   ([`Decoder::identity`](crate::ports::Decoder::identity));
-/// - of every stage that was answered by a model: the stage, the model's revision (graphs,
+/// - of every stage that was answered by a model: the stage and its kind, the model's revision (graphs,
 ///   tokenizer, template, processor and generation settings), the prompt as it was asked, and the
 ///   limit of tokens that was in effect. The producer's `options` are in these two, and so is what
 ///   the choice among several prompts came to;
@@ -85,8 +85,10 @@ pub(crate) fn question(request: &Request, body: &[u8], config: &CaptionConfig) -
 /// What one stage asked of its model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked<'a> {
-    /// The stage, which says what kind of specialist it is.
+    /// The stage.
     pub stage: &'a str,
+    /// What it is asked for: `caption`, or the kind of the specialist.
+    pub kind: &'a str,
     /// See [`ModelFacts::revision`](crate::annotation::ModelFacts::revision).
     pub revision: &'a str,
     /// The prompt; `None` where the model takes none.
@@ -126,6 +128,7 @@ impl Fingerprint {
         parts.add_some("original_caption", *original_caption);
         for one in asked {
             parts.add("stage", one.stage);
+            parts.add("kind", one.kind);
             parts.add("revision", one.revision);
             parts.add_some("prompt", one.prompt);
             let limit = one.max_tokens.map(|limit| limit.to_string());
@@ -141,17 +144,22 @@ impl Fingerprint {
 
     /// The fingerprint of a draft.
     pub(crate) fn of_draft(draft: &Draft, config: &ChainConfig, identities: &Identities) -> Self {
+        let specialist = |stage: &str| {
+            let mut specialists = config.specialists.iter();
+            specialists.find(|one| one.name.as_str() == stage)
+        };
         let limit = |stage: &str| {
             if stage == Stage::Caption.as_str() {
-                Some(caption::max_tokens(&draft.request, &config.caption))
-            } else {
-                (stage == Stage::Ground.as_str()).then_some(config.ground.max_tokens)
+                return Some(caption::max_tokens(&draft.request, &config.caption));
             }
+            let asking = specialist(stage)?.task.asking();
+            asking.map(|asking| asking.max_tokens)
         };
         let mut asked = Vec::with_capacity(draft.models.len());
         for (stage, facts) in &draft.models {
             asked.push(Asked {
                 stage,
+                kind: specialist(stage).map_or(stage.as_str(), |one| one.task.kind()),
                 revision: &facts.revision,
                 prompt: facts.prompt.as_deref(),
                 max_tokens: limit(stage),
@@ -201,6 +209,7 @@ mod tests {
     fn ingredients() -> Ingredients<'static> {
         let asked = |stage, prompt, max_tokens| Asked {
             stage,
+            kind: stage,
             revision: "0123456789ab",
             prompt,
             max_tokens,
@@ -223,7 +232,7 @@ mod tests {
     #[test]
     fn each_ingredient_changes_the_fingerprint() {
         type Change = fn(&mut Ingredients<'static>);
-        let changes: [Change; 16] = [
+        let changes: [Change; 17] = [
             |_| (),
             |i| i.image = "ac",
             |i| i.decoder = "max_side=1024",
@@ -234,6 +243,7 @@ mod tests {
             |i| i.asked[0].prompt = Some("Elaborate."),
             |i| i.asked[0].max_tokens = Some(3),
             |i| i.asked[1].stage = "relate",
+            |i| i.asked[1].kind = "answer",
             |i| i.asked.truncate(1),
             |i| i.rules = Some("empty"),
             |i| i.rules = Some("too_short"),

@@ -18,6 +18,8 @@ pub mod rules;
 
 pub mod stage;
 
+pub mod task;
+
 pub mod message;
 
 pub mod envelope;

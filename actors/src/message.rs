@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    annotation::{Caption, Degraded, Grounding, Merged, ModelFacts, SpatialRelation, TextLine},
+    annotation::{
+        Answered, Caption, Degraded, Grounding, Merged, ModelFacts, SpatialRelation, TextLine,
+    },
     delivery::Delivery,
     engine::Answer,
     envelope::Envelope,
@@ -12,6 +14,7 @@ use crate::{
     ports::Generated,
     record::Request,
     stage::Stage,
+    task::Found,
 };
 
 /// A message between stages carries exactly one delivery.
@@ -81,6 +84,8 @@ pub struct Draft {
     pub spatial: Vec<SpatialRelation>,
     /// Lines of text.
     pub text: Vec<TextLine>,
+    /// What specialists of the kind `answer` said.
+    pub answers: Vec<Answered>,
     /// Stage → model.
     pub models: BTreeMap<String, ModelFacts>,
     /// Specialists that failed.
@@ -89,36 +94,18 @@ pub struct Draft {
     pub marks: Vec<String>,
 }
 
-/// To ground.
+/// To a specialist.
 #[derive(Debug)]
-pub enum GroundMessage {
-    /// caption → ground: a described picture.
-    Captioned(Envelope<Draft>),
-    /// engine → ground: text with inline boxes.
-    Answered(Envelope<Draft>, Answer<Generated>),
+pub enum AskMessage {
+    /// caption, or the specialist before → ask: a described picture.
+    Arrived(Envelope<Draft>),
+    /// engine → ask: its answer.
+    Answered(Envelope<Draft>, Found),
 }
 
-/// To relate.
+/// last specialist → merge: everything that was found.
 #[derive(Debug)]
-pub enum RelateMessage {
-    /// ground → relate: phrases with boxes.
-    Grounded(Envelope<Draft>),
-    /// engine → relate: relations.
-    Answered(Envelope<Draft>, Answer<Vec<SpatialRelation>>),
-}
-
-/// To read_text.
-#[derive(Debug)]
-pub enum ReadTextMessage {
-    /// relate → read_text: a picture that may hold text.
-    Related(Envelope<Draft>),
-    /// engine → read_text: its lines.
-    Answered(Envelope<Draft>, Answer<Vec<TextLine>>),
-}
-
-/// read_text → merge: everything that was found.
-#[derive(Debug)]
-pub struct Read(pub Envelope<Draft>);
+pub struct Examined(pub Envelope<Draft>);
 
 /// A draft with its merged text.
 #[derive(Debug)]
@@ -179,31 +166,15 @@ impl Carries for CaptionMessage {
     }
 }
 
-impl Carries for GroundMessage {
+impl Carries for AskMessage {
     fn delivery(&mut self) -> &mut Delivery {
         match self {
-            Self::Captioned(envelope) | Self::Answered(envelope, ..) => &mut envelope.delivery,
+            Self::Arrived(envelope) | Self::Answered(envelope, ..) => &mut envelope.delivery,
         }
     }
 }
 
-impl Carries for RelateMessage {
-    fn delivery(&mut self) -> &mut Delivery {
-        match self {
-            Self::Grounded(envelope) | Self::Answered(envelope, ..) => &mut envelope.delivery,
-        }
-    }
-}
-
-impl Carries for ReadTextMessage {
-    fn delivery(&mut self) -> &mut Delivery {
-        match self {
-            Self::Related(envelope) | Self::Answered(envelope, ..) => &mut envelope.delivery,
-        }
-    }
-}
-
-impl Carries for Read {
+impl Carries for Examined {
     fn delivery(&mut self) -> &mut Delivery {
         &mut self.0.delivery
     }

@@ -44,6 +44,7 @@ pub(crate) fn caption(
         grounding: draft.grounding,
         text: draft.text,
         spatial: draft.spatial,
+        answers: draft.answers,
         clauses: merged.clauses,
         marks: draft.marks,
         enriched: merged.enriched,

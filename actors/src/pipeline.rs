@@ -12,32 +12,29 @@ use tokio::sync::Semaphore;
 
 pub use self::handle::{Drained, PipelineHandle};
 use crate::{
-    annotation::{SpatialRelation, TextLine},
     breaker::Breaker,
     chain::{Abandoned, Chain},
-    config::{ChainConfig, Mode},
+    config::{ChainConfig, Mode, SpecialistConfig, Task},
     engine::{AnyEngine, Engine, GenerateEngine, Loading},
     fingerprint::Identities,
-    image::Image,
     intake::Intake,
     ledger::Ledger,
     message::{Admitted, PublishMessage},
     ports::{
-        Decoder, Fetcher, Footprint, Generator, Load, Located, Merger, Publisher, Relater, Repeats,
-        Source, TextReader,
+        Decoder, Fetcher, Footprint, Generator, Load, Merger, Publisher, Relater, Repeats, Source,
+        TextReader,
     },
     stage::Stage,
     stages::{
-        Exit,
+        Exit, Next,
+        ask::Ask,
         caption::Caption,
         decode::{self, Decode, threads::Threads},
         fetch::{self, Fetch},
-        ground::Ground,
         merge::Merge,
         publish::{self, Publish},
-        read_text::ReadText,
-        relate::Relate,
     },
+    task::Expert,
 };
 
 /// What the chain is built on.
@@ -58,10 +55,10 @@ pub struct Ports {
     pub source: Option<Arc<dyn Source>>,
     /// Engine name → how its generator is built.
     pub generators: BTreeMap<String, Load<dyn Generator>>,
-    /// The text reader, unless `read_text` is off.
-    pub text_reader: Option<Load<TextReader>>,
-    /// The relater, unless `relate` is off.
-    pub relater: Option<Load<Relater>>,
+    /// Engine name → how its text reader is built.
+    pub text_readers: BTreeMap<String, Load<TextReader>>,
+    /// Engine name → how its relater is built.
+    pub relaters: BTreeMap<String, Load<Relater>>,
 }
 
 impl fmt::Debug for Ports {
@@ -126,61 +123,110 @@ impl Pipeline {
 /// The engines, loaded.
 struct Engines {
     caption: GenerateEngine,
-    ground: Option<GenerateEngine>,
-    relate: Option<Engine<Located, Vec<SpatialRelation>>>,
-    read_text: Option<Engine<Arc<Image>, Vec<TextLine>>>,
-    /// Each generator once, however many stages use it.
-    generators: BTreeMap<String, GenerateEngine>,
+    /// For each specialist of the configuration; `None` where it is off.
+    experts: Vec<Option<Expert>>,
+    /// Each engine once, however many stages ask it.
+    all: BTreeMap<String, Expert>,
     /// What all of them hold of pictures.
     footprint: Footprint,
+}
+
+/// Engines on their way.
+struct Starting<'a> {
+    chain: &'a Arc<Chain>,
+    ports: &'a Ports,
+    all: BTreeMap<String, Expert>,
+    loads: Vec<Loads>,
+    faults: Vec<String>,
+}
+
+impl Starting<'_> {
+    /// The generator of this name, started by the first stage that asks it.
+    fn generator(&mut self, stage: Stage, name: &str) -> Option<GenerateEngine> {
+        if let Some(Expert::Generate(engine)) = self.all.get(name) {
+            return Some(engine.clone());
+        }
+        let load = Arc::clone(self.found(stage, name, self.ports.generators.get(name))?);
+        let (engine, loading) = Engine::of_generator(name, load, self.chain);
+        self.loads.push(Loads::new(name, &engine, loading));
+        let expert = Expert::Generate(engine.clone());
+        self.all.insert(name.to_owned(), expert);
+        Some(engine)
+    }
+
+    /// The engine that answers a specialist.
+    fn expert(&mut self, config: &SpecialistConfig) -> Option<Expert> {
+        let (stage, name) = (Stage::Ask(config.name), config.task.engine());
+        // Models of different kinds may have one name.
+        let key = format!("{} {name}", config.task.kind());
+        match &config.task {
+            Task::Ground(_) | Task::Answer(_) => self.generator(stage, name).map(Expert::Generate),
+            Task::Relate { .. } => {
+                if let Some(known) = self.all.get(&key) {
+                    return Some(known.clone());
+                }
+                let load = self.found(stage, name, self.ports.relaters.get(name))?;
+                let (engine, loading) =
+                    Engine::of_batch_model(stage.as_str(), Arc::clone(load), self.chain);
+                self.loads
+                    .push(Loads::new(stage.as_str(), &engine, loading));
+                self.add(key, Expert::Relate(engine))
+            }
+            Task::ReadText { .. } => {
+                if let Some(known) = self.all.get(&key) {
+                    return Some(known.clone());
+                }
+                let load = self.found(stage, name, self.ports.text_readers.get(name))?;
+                let (engine, loading) =
+                    Engine::of_batch_model(stage.as_str(), Arc::clone(load), self.chain);
+                self.loads
+                    .push(Loads::new(stage.as_str(), &engine, loading));
+                self.add(key, Expert::Read(engine))
+            }
+        }
+    }
+
+    fn add(&mut self, key: String, expert: Expert) -> Option<Expert> {
+        self.all.insert(key, expert.clone());
+        Some(expert)
+    }
+
+    fn found<T>(&mut self, stage: Stage, name: &str, found: Option<T>) -> Option<T> {
+        if found.is_none() {
+            let stage = stage.as_str();
+            (self.faults).push(format!(
+                "stage `{stage}` asks for engine `{name}`: there is none"
+            ));
+        }
+        found
+    }
 }
 
 impl Engines {
     /// Starts all threads at once and reports the faults of all.
     async fn load(chain: &Arc<Chain>, ports: &Ports) -> Result<Self, StartError> {
         let config = &chain.config;
-        let mut faults = Vec::new();
-        let mut loads: Vec<Loads> = Vec::new();
-        let mut generators = BTreeMap::new();
-        let grounds = config.ground.specialist.mode != Mode::Off;
-        let used = [
-            (Stage::Caption, Some(&config.caption.engine)),
-            (Stage::Ground, grounds.then_some(&config.ground.engine)),
-        ];
-        for (stage, name) in used {
-            let Some(name) = name else { continue };
-            if generators.contains_key(name) {
-                continue;
-            }
-            let Some(load) = ports.generators.get(name) else {
-                let stage = stage.as_str();
-                faults.push(format!(
-                    "stage `{stage}` asks for engine `{name}`: there is none"
-                ));
-                continue;
-            };
-            let (engine, loading) = Engine::of_generator(name, Arc::clone(load), chain);
-            loads.push(Loads::new(name, &engine, loading));
-            generators.insert(name.clone(), engine);
-        }
-        let relate = specialist(
-            Stage::Relate,
-            config.relate.mode,
-            &ports.relater,
-            &mut faults,
-        )
-        .map(|load| Engine::of_batch_model("relate", load, chain))
-        .map(|(engine, loading)| {
-            loads.push(Loads::new("relate", &engine, loading));
-            engine
-        });
-        let mode = config.read_text.mode;
-        let read_text = specialist(Stage::ReadText, mode, &ports.text_reader, &mut faults)
-            .map(|load| Engine::of_batch_model("read_text", load, chain))
-            .map(|(engine, loading)| {
-                loads.push(Loads::new("read_text", &engine, loading));
-                engine
-            });
+        let mut starting = Starting {
+            chain,
+            ports,
+            all: BTreeMap::new(),
+            loads: Vec::new(),
+            faults: Vec::new(),
+        };
+        let caption = starting.generator(Stage::Caption, &config.caption.engine);
+        let experts = (config.specialists.iter())
+            .map(|one| {
+                (one.mode != Mode::Off)
+                    .then(|| starting.expert(one))
+                    .flatten()
+            })
+            .collect();
+        let Starting {
+            all,
+            mut loads,
+            mut faults,
+            ..
+        } = starting;
         let mut footprint = Footprint::default();
         let mut holders = Vec::new();
         for one in &mut loads {
@@ -205,13 +251,11 @@ impl Engines {
                 footprint.preparing * 3,
             ));
         }
-        match generators.get(&config.caption.engine).cloned() {
+        match caption {
             Some(caption) if faults.is_empty() => Ok(Self {
                 caption,
-                ground: (grounds.then(|| generators.get(&config.ground.engine).cloned())).flatten(),
-                relate,
-                read_text,
-                generators,
+                experts,
+                all,
                 footprint,
             }),
             _ => {
@@ -222,13 +266,14 @@ impl Engines {
     }
 
     fn any(&self) -> Arc<[Box<dyn AnyEngine>]> {
-        fn boxed<E: AnyEngine + Clone + 'static>(engine: &E) -> Box<dyn AnyEngine> {
-            Box::new(engine.clone())
-        }
-        (self.generators.values().map(boxed))
-            .chain(self.relate.iter().map(boxed))
-            .chain(self.read_text.iter().map(boxed))
-            .collect()
+        let any = |expert: &Expert| -> Box<dyn AnyEngine> {
+            match expert {
+                Expert::Generate(engine) => Box::new(engine.clone()),
+                Expert::Relate(engine) => Box::new(engine.clone()),
+                Expert::Read(engine) => Box::new(engine.clone()),
+            }
+        };
+        self.all.values().map(any).collect()
     }
 }
 
@@ -252,21 +297,6 @@ impl Loads {
             stop: Box::new(move || stop.stop()),
         }
     }
-}
-
-fn specialist<M: ?Sized>(
-    stage: Stage,
-    mode: Mode,
-    load: &Option<Load<M>>,
-    faults: &mut Vec<String>,
-) -> Option<Load<M>> {
-    if mode == Mode::Off {
-        return None;
-    }
-    if load.is_none() {
-        faults.push(format!("stage `{}` is on and has no model", stage.as_str()));
-    }
-    load.clone()
 }
 
 /// What the stages are built of, every time.
@@ -326,24 +356,20 @@ async fn stages(parts: &Parts, supervisor: &ActorRef<Abandoned>) -> Result<Stage
         next: publish.clone(),
         exit: exit(Stage::Merge),
     });
-    let read_text = spawn!(ReadText {
-        engine: parts.engines.read_text.clone(),
-        next: merge,
-        exit: exit(Stage::ReadText),
-    });
-    let relate = spawn!(Relate {
-        engine: parts.engines.relate.clone(),
-        next: read_text,
-        exit: exit(Stage::Relate),
-    });
-    let ground = spawn!(Ground {
-        engine: parts.engines.ground.clone(),
-        next: relate,
-        exit: exit(Stage::Ground),
-    });
+    let mut next = Next::Merge(merge);
+    let specialists = chain.config.specialists.iter().zip(&parts.engines.experts);
+    for (config, expert) in specialists.rev() {
+        let ask = spawn!(Ask {
+            config: config.clone(),
+            expert: expert.clone(),
+            next,
+            exit: exit(Stage::Ask(config.name)),
+        });
+        next = Next::Ask(ask);
+    }
     let caption = spawn!(Caption {
         engine: parts.engines.caption.clone(),
-        next: ground,
+        next,
         exit: exit(Stage::Caption),
     });
     let decode = spawn!(Decode(Arc::new(decode::Inner {

@@ -1,14 +1,12 @@
 //! The stages, in path order: one actor each. None knows another; each holds the mailbox of the
 //! message it sends.
 
+pub(crate) mod ask;
 pub(crate) mod caption;
 pub(crate) mod decode;
 pub(crate) mod fetch;
-pub(crate) mod ground;
 pub(crate) mod merge;
 pub(crate) mod publish;
-pub(crate) mod read_text;
-pub(crate) mod relate;
 
 use std::sync::Arc;
 
@@ -24,7 +22,7 @@ use crate::{
     engine::{Answer, Failure},
     envelope::Envelope,
     error::Reason,
-    message::{Carries, Draft, PublishMessage, Rejected},
+    message::{AskMessage, Carries, Draft, Examined, PublishMessage, Rejected},
     ports::Generated,
     record::Request,
     stage::Stage,
@@ -69,6 +67,25 @@ fn choice_hash(request: &Request, stage: Stage) -> Sha256 {
 fn number(hash: Sha256) -> u64 {
     let hash = hash.finalize();
     u64::from_be_bytes(std::array::from_fn(|at| hash[at]))
+}
+
+/// What comes behind the caption, and behind a specialist.
+#[derive(Debug, Clone)]
+pub(crate) enum Next {
+    /// The next specialist.
+    Ask(ActorRef<AskMessage>),
+    /// The merge.
+    Merge(ActorRef<Examined>),
+}
+
+impl Next {
+    /// Sends a draft on.
+    pub(crate) fn pass(&self, envelope: Envelope<Draft>) {
+        match self {
+            Self::Ask(next) => pass(next, AskMessage::Arrived(envelope)),
+            Self::Merge(next) => pass(next, Examined(envelope)),
+        }
+    }
 }
 
 /// The way out of a stage for what goes no further.

@@ -31,7 +31,7 @@ use crate::{
     ports::Destination,
     record::Record,
     rules::{Action, Rules},
-    stage::Stage,
+    stage::{Path, Stage},
 };
 
 /// Records that ended, by `outcome` (`published`, `dead_lettered`).
@@ -64,8 +64,8 @@ pub const ABANDONED: &str = "vila2_abandoned_total";
 /// Handles of the chain's metrics, made once.
 #[derive(Debug)]
 pub(crate) struct Meters {
-    queue: [Histogram; 7],
-    work: [Histogram; 7],
+    /// Queue and work of the timed stages, in path order.
+    times: Vec<(Stage, Histogram, Histogram)>,
     published: Counter,
     dead_lettered: Counter,
     pub(crate) abandoned: Counter,
@@ -77,12 +77,16 @@ pub(crate) struct Meters {
 }
 
 impl Meters {
-    pub(crate) fn new(rules: &Rules) -> Self {
+    pub(crate) fn new(rules: &Rules, path: &Path) -> Self {
         // Counters exist from the start, so that a rate over them is never undefined.
         for reason in Reason::ALL {
             counter!(DEAD_LETTERS, "reason" => reason.as_str()).increment(0);
         }
-        for stage in [Stage::Ground, Stage::Relate, Stage::ReadText] {
+        for stage in path
+            .stages()
+            .iter()
+            .filter(|stage| matches!(stage, Stage::Ask(_)))
+        {
             counter!(DEGRADED, "stage" => stage.as_str()).increment(0);
         }
         for (rule, action) in rules.actions() {
@@ -96,21 +100,33 @@ impl Meters {
         let abandoned = counter!(ABANDONED);
         abandoned.increment(0);
         Self {
-            queue: Stage::TIMED.map(|stage| histogram!(QUEUE, "stage" => stage.as_str())),
-            work: Stage::TIMED.map(|stage| histogram!(WORK, "stage" => stage.as_str())),
+            times: path
+                .timed()
+                .map(|stage| {
+                    let name = stage.as_str();
+                    let (queue, work) = (
+                        histogram!(QUEUE, "stage" => name),
+                        histogram!(WORK, "stage" => name),
+                    );
+                    (stage, queue, work)
+                })
+                .collect(),
             published: outcome("published"),
             dead_lettered: outcome("dead_lettered"),
             abandoned,
             in_flight: gauge!(IN_FLIGHT),
             image_bytes: gauge!(IMAGE_BYTES),
             oldest: gauge!(OLDEST),
-            counts: Arc::default(),
+            counts: Arc::new(Counts::new(path.clone())),
         }
     }
 
-    pub(crate) fn worked(&self, timed: usize, queue: f64, work: f64) {
-        self.queue[timed].record(queue);
-        self.work[timed].record(work);
+    pub(crate) fn worked(&self, stage: Stage, queue: f64, work: f64) {
+        let times = self.times.iter().find(|(timed, ..)| *timed == stage);
+        if let Some((_, queues, works)) = times {
+            queues.record(queue);
+            works.record(work);
+        }
     }
 
     /// Counts a record whose caption was confirmed.

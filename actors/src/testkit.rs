@@ -13,7 +13,7 @@ pub use self::{
     fakes::{
         Answering, Decoding, FakePublisher, Fetching, Generating, Publishing, Seen, number_of,
     },
-    harness::{Harness, Script, World},
+    harness::{Harness, Script, World, asking},
 };
 
 /// Lets a test put a panic into a stage: the bug that restarts the chain.

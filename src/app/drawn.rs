@@ -14,7 +14,7 @@ use vila2_actors::{
 };
 
 use crate::{
-    config::{Config, Mode},
+    config::Config,
     models::{
         card::{DRAWN_SCENES, has_tag},
         photographs::FIRST,
@@ -30,30 +30,28 @@ pub(super) fn warning(config: &Config) -> Option<String> {
         let model = config.models.get(name);
         model.is_some_and(|model| has_tag(&model.path, DRAWN_SCENES))
     };
-    let ground = &stages.ground.specialist;
     let captions = drawn(&stages.caption.model);
-    let grounds = ground.mode != Mode::Off && drawn(&ground.model);
-    let off = "--set stages.ground.mode=off";
+    let mut others = stages
+        .asked()
+        .filter(|one| one.kind.is_prompted() && drawn(&one.model));
     if captions {
         let name = &stages.caption.model;
-        let off = if grounds {
-            format!(" {off}")
-        } else {
-            String::new()
-        };
+        let off: Vec<_> = others
+            .map(|one| format!(" --set {}=off", one.key("mode")))
+            .collect();
         Some(format!(
             "models.{name} knows drawn scenes only (`vila2 scenes`): what it says of other pictures is \
              wrong. For photographs: `vila2 models pull {FIRST} --out smolvlm`, then `vila2 --set \
-             models.{name}.path=smolvlm{off} caption PICTURE`"
-        ))
-    } else if grounds {
-        let name = &ground.model;
-        Some(format!(
-            "models.{name}, which stages.ground asks, knows drawn scenes only (`vila2 scenes`): its \
-             boxes in other pictures are wrong; leave them out with `{off}`"
+             models.{name}.path=smolvlm{} caption PICTURE`",
+            off.concat()
         ))
     } else {
-        None
+        let one = others.next()?;
+        let (name, stage, off) = (&one.model, &one.name, one.key("mode"));
+        Some(format!(
+            "models.{name}, which stages.{stage} asks, knows drawn scenes only (`vila2 scenes`): its \
+             boxes in other pictures are wrong; leave them out with `--set {off}=off`"
+        ))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the probes and the page of a running service look at.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -91,24 +92,25 @@ fn look(parts: &Parts, topic: &str, wedged_after: Duration) -> Look {
 
 fn facts(config: &Config) -> Facts {
     let chain = settings::chain(config);
-    let on = |mode: Mode, engine: &str| (mode != Mode::Off).then(|| engine.to_owned());
-    let stages = [
-        (Stage::Caption, Some(chain.caption.engine.clone())),
-        (
-            Stage::Ground,
-            on(chain.ground.specialist.mode, &chain.ground.engine),
-        ),
-        // The engines of these two are named as their stages.
-        (Stage::Relate, on(chain.relate.mode, Stage::Relate.as_str())),
-        (
-            Stage::ReadText,
-            on(chain.read_text.mode, Stage::ReadText.as_str()),
-        ),
-    ];
-    let stage = |(stage, engine): (Stage, Option<String>)| StageFacts {
-        stage: stage.as_str(),
-        engine,
-    };
+    let mut stages = vec![StageFacts {
+        stage: Stage::Caption.as_str(),
+        engine: Some(chain.caption.engine.clone()),
+        kind: "caption",
+    }];
+    // Engines of batches have the name of the first stage that asks them.
+    let mut asked: BTreeMap<&str, &'static str> = BTreeMap::new();
+    for one in &chain.specialists {
+        let name = match one.task.asking() {
+            Some(asking) => asking.engine.as_str(),
+            None if one.mode == Mode::Off => "",
+            None => asked.entry(one.task.engine()).or_insert(one.name.as_str()),
+        };
+        stages.push(StageFacts {
+            stage: one.name.as_str(),
+            engine: (one.mode != Mode::Off).then(|| name.to_owned()),
+            kind: one.task.kind(),
+        });
+    }
     let topics = &config.kafka.topics;
     Facts {
         images: topics.images.clone(),
@@ -118,7 +120,7 @@ fn facts(config: &Config) -> Facts {
         records: chain.limits.records,
         image_bytes: chain.limits.image_bytes,
         tolerated: chain.tolerance.model_failed_run,
-        stages: stages.map(stage).into(),
+        stages,
     }
 }
 

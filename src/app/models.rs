@@ -1,20 +1,20 @@
 //! Models by the names of the configuration, checked together and loaded by their engines later.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vila2_actors::ports::{Generator, Load, Relater, TextReader};
 
 use super::{drawn, settings};
 use crate::{
-    config::{Config, Fault, Faults, GEOMETRY, Layers, Mode},
+    config::{Config, Fault, Faults, GEOMETRY, Kind, Layers},
     models::{self, LoadError},
 };
 
 /// How each model is built, on its engine's thread.
 pub(super) struct Models {
     pub(super) generators: BTreeMap<String, Load<dyn Generator>>,
-    pub(super) text_reader: Option<Load<TextReader>>,
-    pub(super) relater: Option<Load<Relater>>,
+    pub(super) text_readers: BTreeMap<String, Load<TextReader>>,
+    pub(super) relaters: BTreeMap<String, Load<Relater>>,
     /// What is to be said where one of them knows drawn scenes only.
     pub(super) drawn: Option<String>,
 }
@@ -39,16 +39,16 @@ pub(super) fn load(config: &Config, layers: &Layers) -> Result<Models, Faults> {
     let stages = &config.stages;
     let mut models = Models {
         generators: BTreeMap::new(),
-        text_reader: None,
-        relater: None,
+        text_readers: BTreeMap::new(),
+        relaters: BTreeMap::new(),
         drawn: drawn::warning(config),
     };
-    let mut names = vec![&stages.caption.model];
-    if stages.ground.specialist.mode != Mode::Off
-        && stages.ground.specialist.model != stages.caption.model
-    {
-        names.push(&stages.ground.specialist.model);
-    }
+    let of_kind = |is: fn(Kind) -> bool| {
+        let specialists = stages.asked().filter(move |one| is(one.kind));
+        specialists.map(|one| &one.model).collect::<BTreeSet<_>>()
+    };
+    let mut names = of_kind(Kind::is_prompted);
+    names.insert(&stages.caption.model);
     for name in names.into_iter().filter(|name| there(name)) {
         match models::open_generator(&settings::model(config, name)) {
             Ok(folder) => {
@@ -56,7 +56,7 @@ pub(super) fn load(config: &Config, layers: &Layers) -> Result<Models, Faults> {
                     if let Err(problem) = folder.try_prompt(prompt, max_tokens) {
                         faults.push(fault(
                             layers,
-                            key,
+                            &key,
                             format!("{prompt:?}: {problem}"),
                             ASKABLE,
                         ));
@@ -67,17 +67,17 @@ pub(super) fn load(config: &Config, layers: &Layers) -> Result<Models, Faults> {
             Err(error) => faults.extend(load_faults(layers, name, &error)),
         }
     }
-    let reader = &stages.read_text.model;
-    if stages.read_text.mode != Mode::Off && there(reader) {
-        let key = format!("models.{reader}.path");
-        let reader = settings::reader(config, reader);
+    let readers = of_kind(|kind| kind == Kind::ReadText);
+    for name in readers.into_iter().filter(|name| there(name)) {
+        let key = format!("models.{name}.path");
+        let reader = settings::reader(config, name);
         let missing = models::ppocr::check(&reader.folder).err();
         let missing = missing.into_iter().flatten();
         faults.extend(missing.map(|what| fault(layers, &key, what, "")));
-        models.text_reader = Some(models::ppocr::load(&reader));
+        (models.text_readers).insert(name.clone(), models::ppocr::load(&reader));
     }
-    if stages.relate.mode != Mode::Off && stages.relate.model == GEOMETRY {
-        models.relater = Some(models::geometry::load());
+    if stages.asked().any(|one| one.kind == Kind::Relate) {
+        (models.relaters).insert(GEOMETRY.to_owned(), models::geometry::load());
     }
     if faults.is_empty() {
         Ok(models)
@@ -90,16 +90,29 @@ pub(super) fn load(config: &Config, layers: &Layers) -> Result<Models, Faults> {
 pub(crate) fn prompts<'a>(
     config: &'a Config,
     model: &'a str,
-) -> impl Iterator<Item = (&'static str, &'a str, u32)> {
-    let (caption, ground) = (&config.stages.caption, &config.stages.ground);
+) -> impl Iterator<Item = (String, &'a str, u32)> {
+    let (caption, specialists) = (&config.stages.caption, config.stages.asked());
+    let is_caption = caption.model == model;
     let captions = caption
         .prompts
         .iter()
-        .filter(move |_| caption.model == model);
-    let grounds = ground.specialist.mode != Mode::Off && ground.specialist.model == model;
-    let captions = captions.map(|prompt| ("stages.caption.prompts", prompt, caption.max_tokens));
-    let ground = grounds.then_some(("stages.ground.prompt", &ground.prompt, ground.max_tokens));
-    (captions.chain(ground)).map(|(key, prompt, most)| (key, prompt.as_str(), most))
+        .filter(move |_| is_caption)
+        .map(|prompt| {
+            let key = "stages.caption.prompts".to_owned();
+            (key, prompt.as_str(), caption.max_tokens)
+        });
+    let others = specialists
+        .filter(move |one| one.model == model)
+        .flat_map(|one| {
+            let key = if one.prompts.len() == 1 {
+                "prompt"
+            } else {
+                "prompts"
+            };
+            let prompts = one.prompts.iter();
+            prompts.map(move |prompt| (one.key(key), prompt.as_str(), one.max_tokens))
+        });
+    captions.chain(others)
 }
 
 /// What a prompt should be.

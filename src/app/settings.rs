@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use vila2_actors::{
     config::{
-        CaptionConfig, ChainConfig, FetchConfig, GroundConfig, Limits, Mode as ChainMode, Names,
-        SpecialistConfig, Tolerance,
+        Asking, CaptionConfig, ChainConfig, FetchConfig, Limits, Mode as ChainMode, Names,
+        SpecialistConfig, Task, Tolerance,
     },
     rules::{Pattern, Rule, Rules, Test},
+    stage::Path,
 };
 
 use crate::{
-    config::{self, Config, Mode, Specialist, Wording},
+    config::{self, Config, Kind, Mode, Specialist, Wording},
     decode::{self, DecodeSettings},
     fetch::{EXPECTED_BYTES, FetchSettings},
     kafka::{KafkaSettings, Topics},
@@ -118,6 +119,12 @@ pub fn fetch_sockets(config: &Config) -> usize {
     chain.fetch.concurrency.min(chain.limits.records)
 }
 
+/// The stages of the chain, in path order.
+#[must_use]
+pub fn path(config: &Config) -> Path {
+    chain(config).path()
+}
+
 /// What the chain is told.
 pub(super) fn chain(config: &Config) -> ChainConfig {
     let stages = &config.stages;
@@ -142,14 +149,7 @@ pub(super) fn chain(config: &Config) -> ChainConfig {
             max_tokens: stages.caption.max_tokens,
         },
         rules: rules(&config.rules),
-        ground: GroundConfig {
-            engine: stages.ground.specialist.model.clone(),
-            prompt: stages.ground.prompt.as_str().into(),
-            max_tokens: stages.ground.max_tokens,
-            specialist: specialist(&stages.ground.specialist),
-        },
-        relate: specialist(&stages.relate),
-        read_text: specialist(&stages.read_text),
+        specialists: stages.specialists.iter().map(specialist).collect(),
         attempts: config.delivery.attempts,
         tolerance: Tolerance::default(),
         names: Names {
@@ -213,6 +213,20 @@ fn rules(rules: &config::Rules) -> Rules {
 }
 
 fn specialist(specialist: &Specialist) -> SpecialistConfig {
+    let engine = specialist.model.clone();
+    let asking = || Asking {
+        engine: specialist.model.clone(),
+        prompts: (specialist.prompts.iter())
+            .map(|prompt| prompt.as_str().into())
+            .collect(),
+        max_tokens: specialist.max_tokens,
+    };
+    let task = match specialist.kind {
+        Kind::Ground => Task::Ground(asking()),
+        Kind::Answer => Task::Answer(asking()),
+        Kind::Relate => Task::Relate { engine },
+        Kind::ReadText => Task::ReadText { engine },
+    };
     SpecialistConfig {
         mode: match specialist.mode {
             Mode::Required => ChainMode::Required,
@@ -220,5 +234,6 @@ fn specialist(specialist: &Specialist) -> SpecialistConfig {
             Mode::Off => ChainMode::Off,
         },
         timeout: specialist.timeout,
+        ..SpecialistConfig::new(&specialist.name, task)
     }
 }

@@ -2,11 +2,11 @@
 
 use std::{ffi::OsString, path::PathBuf, sync::Arc};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{Common, Failure, listing::Listing, output, progress};
 use crate::{
-    config::{Config, Layers},
+    config::{Config, Kind, Layers},
     inputs::{self, Inputs, Sample},
 };
 
@@ -27,22 +27,11 @@ pub(super) struct Asked {
     /// The captioner: a folder, or one of [models] of the configuration
     #[arg(long, value_name = "DIR|NAME")]
     model: Option<String>,
-    /// Leave these specialists out
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "NAMES")]
-    without: Vec<Specialist>,
+    /// Leave these specialists out: ground, relate, read_text, or one of [[specialists]]
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    without: Vec<String>,
     #[command(flatten)]
     listing: Listing,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-#[value(rename_all = "snake_case")]
-enum Specialist {
-    /// Boxes of things
-    Ground,
-    /// Relations between them
-    Relate,
-    /// Lines of text
-    ReadText,
 }
 
 impl Asked {
@@ -61,12 +50,17 @@ impl Asked {
         if let Some(model) = &self.model {
             sets.extend(chosen_model(common, model)?);
         }
-        for specialist in &self.without {
-            let name = match specialist {
-                Specialist::Ground => "ground",
-                Specialist::Relate => "relate",
-                Specialist::ReadText => "read_text",
-            };
+        for name in &self.without {
+            let (config, _) = Config::load(&common.sources())?;
+            let known: Vec<_> = (config.stages.specialists.iter())
+                .map(|one| one.name.as_str())
+                .collect();
+            if !known.contains(&name.as_str()) {
+                let accepted = known.join(", ");
+                return Err(Failure::Usage(format!(
+                    "--without {name}: no such specialist; accepted: {accepted}"
+                )));
+            }
             sets.push(format!("stages.{name}.mode=\"off\""));
         }
         common.load_whole_with(sets, "warn")
@@ -111,8 +105,9 @@ fn chosen_model(common: &Common, model: &str) -> Result<Vec<String>, Failure> {
         name
     };
     let stages = &config.stages;
-    if stages.ground.specialist.model == stages.caption.model && name != stages.caption.model {
-        sets.push("stages.ground.mode=\"off\"".to_owned());
+    let grounds = stages.asked().filter(|one| one.kind == Kind::Ground);
+    for one in grounds.filter(|one| one.model == stages.caption.model && one.model != name) {
+        sets.push(format!("{}=\"off\"", one.key("mode")));
     }
     sets.push(format!("stages.caption.model=\"{name}\""));
     Ok(sets)

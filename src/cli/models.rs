@@ -93,22 +93,6 @@ fn settings(config: &Config, model: &str) -> Result<ModelSettings, Failure> {
     )))
 }
 
-/// Which stages ask a model.
-fn stages(config: &Config, name: &str) -> Vec<&'static str> {
-    use crate::config::Mode;
-    let stages = &config.stages;
-    let specialists = [
-        ("ground", &stages.ground.specialist),
-        ("relate", &stages.relate),
-        ("read_text", &stages.read_text),
-    ];
-    let caption = (stages.caption.model == name).then_some("caption");
-    let others = specialists.into_iter().filter_map(|(stage, specialist)| {
-        (specialist.mode != Mode::Off && specialist.model == name).then_some(stage)
-    });
-    caption.into_iter().chain(others).collect()
-}
-
 fn list(config: &Config, json: bool) -> Result<(), Failure> {
     let mut table = output::table([
         "model",
@@ -128,7 +112,7 @@ fn list(config: &Config, json: bool) -> Result<(), Failure> {
             bytes,
             faults,
         } = overview(&model_settings(config, name));
-        let stages = stages(config, name);
+        let stages: Vec<_> = config.stages.of_model(name).collect();
         let path = model.path.display().to_string();
         table.add_row([
             name.clone(),

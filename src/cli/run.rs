@@ -9,7 +9,10 @@ use clap::Args;
 
 use super::{Common, Failure, output, runtime};
 use crate::{
-    app::service::{Ended, Service},
+    app::{
+        chain_path,
+        service::{Ended, Service},
+    },
     config::{Config, Layers},
     shutdown::{Shutdown, Signal},
     telemetry::{self, Metrics, Traces},
@@ -85,7 +88,8 @@ async fn work(
         Err(_) => service.stop_after_fault().await,
     };
     let worked = worked?;
-    let closing = |took| Closing::new(&metrics.figures, &engines, took);
+    let path = chain_path(config);
+    let closing = |took| Closing::new(&metrics.figures, &engines, &path, took);
     if worked == Ended::TopicEnd {
         let closing = closing(took);
         if arguments.json {

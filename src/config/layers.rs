@@ -28,6 +28,8 @@ pub struct Sources {
 pub struct Layers {
     pub(super) table: Table,
     origins: BTreeMap<String, Origin>,
+    /// Names of `[[specialists]]`, in the order in which they came.
+    specialists: Vec<String>,
 }
 
 impl Layers {
@@ -36,15 +38,16 @@ impl Layers {
         let mut layers = Self {
             table: Table::new(),
             origins: BTreeMap::new(),
+            specialists: Vec::new(),
         };
         let mut faults = Vec::new();
         let default = DEFAULT
             .parse::<Table>()
             .expect("bug: config/default.toml is TOML");
-        layers.lay(default, &Origin::Default);
+        layers.lay(default, &Origin::Default, &mut faults);
         if let Some(path) = &sources.file {
             match read(path) {
-                Ok(table) => layers.lay(table, &Origin::File(path.clone())),
+                Ok(table) => layers.lay(table, &Origin::File(path.clone()), &mut faults),
                 Err(problem) => faults.push(Fault {
                     key: String::new(),
                     problem,
@@ -57,7 +60,8 @@ impl Layers {
         environment.sort();
         for (name, text) in environment {
             if let Some(path) = path_of_variable(name) {
-                layers.lay(nest(&path, value(&path, text)), &Origin::Env(name.clone()));
+                let overlay = nest(&path, value(&path, text));
+                layers.lay(overlay, &Origin::Env(name.clone()), &mut faults);
             } else if let Some(meant) = layers.meant_by(name) {
                 faults.push(Fault {
                     key: meant.clone(),
@@ -73,7 +77,8 @@ impl Layers {
                 Some((key, text)) if key.split('.').all(|part| !part.trim().is_empty()) => {
                     let path: Vec<_> = key.split('.').map(|part| part.trim().to_owned()).collect();
                     let origin = Origin::Flag(path.join("."));
-                    layers.lay(nest(&path, value(&path, text.trim())), &origin);
+                    let overlay = nest(&path, value(&path, text.trim()));
+                    layers.lay(overlay, &origin, &mut faults);
                 }
                 _ => faults.push(Fault {
                     key: String::new(),
@@ -119,6 +124,9 @@ impl Layers {
             }
         }
         const SPEED: [&str; 3] = ["providers", "parallel", "timeout_ms"];
+        if sections.contains(&"stages") && !self.specialists.is_empty() {
+            settings.insert("specialists".to_owned(), self.specialists.join(", "));
+        }
         settings.retain(|key, _| !SPEED.iter().any(|name| key.ends_with(&format!(".{name}"))));
         settings
     }
@@ -130,8 +138,27 @@ impl Layers {
         keys.find(|key| key.replace('.', "_") == words).cloned()
     }
 
-    fn lay(&mut self, mut overlay: Table, origin: &Origin) {
+    /// Names of `[[specialists]]`, in the order in which they came.
+    pub(super) fn specialists(&self) -> &[String] {
+        &self.specialists
+    }
+
+    fn lay(&mut self, mut overlay: Table, origin: &Origin, faults: &mut Vec<Fault>) {
         flatten_options(&mut overlay);
+        let named = name_specialists(&mut overlay).unwrap_or_else(|problem| {
+            faults.push(Fault {
+                key: "specialists".to_owned(),
+                problem,
+                accepted: "[[specialists]], each with a name".to_owned(),
+                origin: origin.clone(),
+            });
+            Vec::new()
+        });
+        for name in named {
+            if !self.specialists.contains(&name) {
+                self.specialists.push(name);
+            }
+        }
         lay(&mut self.table, overlay, "", origin, &mut self.origins);
     }
 }
@@ -187,6 +214,38 @@ fn lay(
             }
         }
     }
+}
+
+/// Each of `[[specialists]]` becomes the table `stages.NAME`, where every layer can change it.
+/// Returns their names.
+fn name_specialists(layer: &mut Table) -> Result<Vec<String>, String> {
+    let Some(list) = layer.remove("specialists") else {
+        return Ok(Vec::new());
+    };
+    let Value::Array(list) = list else {
+        return Err("is no list of tables".to_owned());
+    };
+    let mut names = Vec::new();
+    for one in list {
+        let Value::Table(mut one) = one else {
+            return Err("is no list of tables".to_owned());
+        };
+        let Some(Value::String(name)) = one.remove("name") else {
+            return Err("has one without a name".to_owned());
+        };
+        let stages = layer.entry("stages").or_insert_with(|| Table::new().into());
+        let Value::Table(stages) = stages else {
+            return Err("stages is no table".to_owned());
+        };
+        let table = stages
+            .entry(name.as_str())
+            .or_insert_with(|| Table::new().into());
+        if let Value::Table(table) = table {
+            table.extend(one);
+        }
+        names.push(name);
+    }
+    Ok(names)
 }
 
 /// librdkafka's property names hold dots. `kafka.options` is flattened in every layer, so that

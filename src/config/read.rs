@@ -10,12 +10,12 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    Background, CaptionStage, Config, Decode, Delivery, Fetch, GEOMETRY, GroundStage, Kafka,
-    Limits, Log, LogFormat, Mode, Model, Page, Runtime, Specialist, Stages, Topics, Variant,
+    Background, Config, Decode, Delivery, Fetch, Kafka, Limits, Log, LogFormat, Model, Page,
+    Runtime, Topics, Variant,
     fault::Fault,
     layers::Layers,
     reader::{Reader, Section},
-    rules,
+    rules, stages,
 };
 use crate::places::locate;
 
@@ -53,7 +53,9 @@ pub(super) fn read(layers: &Layers, faults: Vec<Fault>) -> (Option<Config>, Vec<
             root.section("fetch", fetch),
             root.section("decode", decode),
         );
-        let stages = root.section("stages", |section| stages(section, &models));
+        let stages = root.section("stages", |section| {
+            stages::read(section, &models, layers.specialists())
+        });
         let rules = root.section("rules", rules::read);
         let (limits, runtime, http, log) = (
             root.section("limits", |section| limits(section, fetch.as_ref())),
@@ -146,7 +148,7 @@ fn topic_name(text: &str) -> Result<(), String> {
     }
 }
 
-fn not_empty(text: &str) -> Result<(), String> {
+pub(super) fn not_empty(text: &str) -> Result<(), String> {
     if text.trim().is_empty() {
         Err("is empty".to_owned())
     } else {
@@ -302,71 +304,6 @@ fn variant(section: &Section<'_>) -> Option<Variant> {
     Some(Variant::Each(by_graph.into_iter().collect()))
 }
 
-fn stages(section: &Section<'_>, models: &BTreeMap<String, Model>) -> Option<Stages> {
-    let caption = section.section("caption", |caption| {
-        if caption.is_empty_list("prompts") {
-            caption.fault("prompts", "is empty", "at least one prompt");
-        }
-        CaptionStage {
-            model: model_name(caption, models, &[]),
-            prompts: caption.texts("prompts", "a list of texts", not_empty),
-            max_tokens: count(caption, "max_tokens", 1..=8_192),
-        }
-    });
-    let ground = section.section("ground", |ground| GroundStage {
-        specialist: specialist(ground, models, &[]),
-        prompt: ground.text("prompt", "a text", not_empty),
-        max_tokens: count(ground, "max_tokens", 1..=8_192),
-    });
-    let relate = section.section("relate", |relate| specialist(relate, models, &[GEOMETRY]));
-    let read_text = section.section("read_text", |text| specialist(text, models, &[]));
-    Some(Stages {
-        caption: caption?,
-        ground: ground?,
-        relate: relate?,
-        read_text: read_text?,
-    })
-}
-
-fn specialist(
-    section: &Section<'_>,
-    models: &BTreeMap<String, Model>,
-    built_in: &[&str],
-) -> Specialist {
-    let timeout = millis(section, "timeout_ms", 0..=86_400_000);
-    Specialist {
-        timeout: (!timeout.is_zero()).then_some(timeout),
-        model: model_name(section, models, built_in),
-        mode: section.choice(
-            "mode",
-            &[
-                ("required", Mode::Required),
-                ("optional", Mode::Optional),
-                ("off", Mode::Off),
-            ],
-        ),
-    }
-}
-
-fn model_name(
-    section: &Section<'_>,
-    models: &BTreeMap<String, Model>,
-    built_in: &[&str],
-) -> String {
-    let names: Vec<_> = built_in
-        .iter()
-        .copied()
-        .chain(models.keys().map(String::as_str))
-        .collect();
-    section.text("model", &names.join(", "), |text| {
-        if names.contains(&text) {
-            Ok(())
-        } else {
-            Err(format!("{text:?} is not in [models]"))
-        }
-    })
-}
-
 fn limits(section: &Section<'_>, fetch: Option<&Fetch>) -> Limits {
     let image_bytes = section.number("image_bytes", 1 << 20..=1 << 40);
     // Where fetch.max_bytes is wrong itself, its placeholder is below any limit.
@@ -430,11 +367,19 @@ fn log(section: &Section<'_>) -> Log {
     }
 }
 
-fn millis(section: &Section<'_>, key: &str, bounds: std::ops::RangeInclusive<u64>) -> Duration {
+pub(super) fn millis(
+    section: &Section<'_>,
+    key: &str,
+    bounds: std::ops::RangeInclusive<u64>,
+) -> Duration {
     Duration::from_millis(section.number(key, bounds))
 }
 
-fn count(section: &Section<'_>, key: &str, bounds: std::ops::RangeInclusive<u64>) -> u32 {
+pub(super) fn count(
+    section: &Section<'_>,
+    key: &str,
+    bounds: std::ops::RangeInclusive<u64>,
+) -> u32 {
     u32::try_from(section.number(key, bounds)).expect("bug: bounds of a count fit 32 bits")
 }
 

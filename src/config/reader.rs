@@ -291,6 +291,13 @@ impl<'a> Section<'a> {
         self.table.contains_key(key)
     }
 
+    /// Names of the tables in here that have a key.
+    pub(super) fn tables_with(&self, key: &str) -> Vec<String> {
+        let tables = self.table.iter();
+        let found = tables.filter(|(_, value)| value.get(key).is_some());
+        found.map(|(name, _)| name.clone()).collect()
+    }
+
     /// Whether a table is there.
     pub(super) fn is_table(&self, key: &str) -> bool {
         matches!(self.table.get(key), Some(Value::Table(_)))

@@ -3,6 +3,7 @@ use std::path::Path;
 use super::*;
 
 mod rules;
+mod stages;
 
 fn sources(file: Option<PathBuf>, environment: &[(&str, &str)], sets: &[&str]) -> Sources {
     Sources {
@@ -126,7 +127,7 @@ fn values_of_environment_and_flags_are_read_as_toml_or_as_text() {
     assert_eq!(config.kafka.group, "42");
     assert_eq!(config.fetch.allow_addresses.len(), 2);
     assert_eq!(config.fetch.allow_addresses[1], "10.1.2.3:80");
-    assert_eq!(config.stages.ground.specialist.mode, Mode::Required);
+    assert_eq!(config.stages.specialists[0].mode, Mode::Required);
     assert_eq!(config.http, None);
 }
 

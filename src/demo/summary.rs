@@ -3,13 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Serialize, ser::SerializeMap};
-use vila2_actors::{engine::EngineStats, stage::Stage};
+use vila2_actors::{engine::EngineStats, stage::in_path_order};
 
 use super::outcome::Outcome;
 use crate::scenes::score::Report;
-
-/// Beside the stages, the sum of a record's work and waiting.
-const TOTAL: &str = "total";
 
 /// Figures of one demo.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -41,7 +38,7 @@ pub struct Summary {
 pub struct StageLatency {
     /// Its name.
     #[serde(skip)]
-    pub name: &'static str,
+    pub name: String,
     /// How many images.
     pub count: u64,
     /// Half took no longer, in milliseconds.
@@ -67,9 +64,8 @@ impl Summary {
                 times.entry(stage).or_default().push(*milliseconds);
             }
         }
-        let names = Stage::TIMED.into_iter().map(Stage::as_str);
-        let stages = names
-            .chain([TOTAL])
+        let stages = in_path_order(times.keys().copied())
+            .into_iter()
             .filter_map(|name| Some(StageLatency::of(name, times.remove(name)?)))
             .collect();
         let captions = outcome.records().count() as u64;
@@ -94,7 +90,7 @@ impl Summary {
 }
 
 impl StageLatency {
-    fn of(name: &'static str, mut times: Vec<f64>) -> Self {
+    fn of(name: &str, mut times: Vec<f64>) -> Self {
         times.sort_by(f64::total_cmp);
         // Nearest rank: a value that was measured.
         let percentile = |share: f64| {
@@ -102,7 +98,7 @@ impl StageLatency {
             times.get(rank - 1).copied().unwrap_or_default()
         };
         Self {
-            name,
+            name: name.to_owned(),
             count: times.len() as u64,
             p50_ms: percentile(0.50),
             p95_ms: percentile(0.95),
@@ -117,7 +113,7 @@ fn in_order<S: serde::Serializer>(
 ) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(Some(stages.len()))?;
     for stage in stages {
-        map.serialize_entry(stage.name, stage)?;
+        map.serialize_entry(&stage.name, stage)?;
     }
     map.end()
 }

@@ -7,7 +7,7 @@ use vila2_actors::{annotation::ModelFacts, error::ModelError};
 use super::{Finding, bytes};
 use crate::{
     app::{model_prompts, model_settings, reader_settings},
-    config::{Config, Mode},
+    config::{Config, Kind},
     models::{LoadError, Runtime, open_generator, overview, ppocr},
     places,
 };
@@ -18,8 +18,13 @@ const WHOLE: &str = "fetch it again with `vila2 models pull`, or set models.NAME
 
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
     let used = config.models_in_use();
-    let reads = (config.stages.read_text.mode != Mode::Off)
-        .then_some(config.stages.read_text.model.as_str());
+    let reads = |name: &str| {
+        let mut readers = config
+            .stages
+            .asked()
+            .filter(|one| one.kind == Kind::ReadText);
+        readers.any(|one| one.model == name)
+    };
     config
         .models
         .iter()
@@ -36,7 +41,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
                 );
                 return Finding::fault(subject, found, advice);
             }
-            if reads == Some(name.as_str()) {
+            if reads(name) {
                 reader(config, name, subject)
             } else {
                 generator(config, name, subject)
@@ -51,7 +56,8 @@ fn generator(config: &Config, name: &str, subject: String) -> Finding {
         Ok(folder) => {
             let refused = model_prompts(config, name).find_map(|(key, prompt, max_tokens)| {
                 let problem = folder.try_prompt(prompt, max_tokens).err()?;
-                Some((key, format!("{key}: {prompt:?}: {problem}")))
+                let found = format!("{key}: {prompt:?}: {problem}");
+                Some((key, found))
             });
             if let Some((key, found)) = refused {
                 return Finding::fault(subject, found, format!("change {key}"));

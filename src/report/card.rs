@@ -2,9 +2,10 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
-use vila2_actors::annotation::{EnrichedCaption, Verdict};
-
-use super::page::STAGES;
+use vila2_actors::{
+    annotation::{EnrichedCaption, Verdict},
+    stage::in_path_order,
+};
 
 /// What the template needs of one record. Coordinates are pixels of the original picture, which
 /// is the frame of the drawing too.
@@ -26,6 +27,15 @@ pub struct Card {
     total: String,
     work: String,
     words: String,
+    answers: Vec<Said>,
+}
+
+/// What a specialist of the kind `answer` said.
+#[derive(Debug, Serialize)]
+struct Said {
+    specialist: String,
+    question: String,
+    text: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -57,7 +67,7 @@ struct ClauseView {
 /// A stretch of the waterfall, in percent of the image's whole time.
 #[derive(Debug, Serialize)]
 struct Part {
-    stage: &'static str,
+    stage: String,
     kind: &'static str,
     left: f64,
     width: f64,
@@ -68,10 +78,11 @@ struct Part {
 pub fn card(record: &EnrichedCaption, picture: impl FnOnce(&str) -> Option<String>) -> Card {
     let file = record.url.rsplit('/').next().unwrap_or_default().to_owned();
     let total = record.timings_ms.get("total").copied().unwrap_or_default();
-    let work: f64 = STAGES
+    let stages = record
+        .timings_ms
         .iter()
-        .filter_map(|stage| record.timings_ms.get(*stage))
-        .sum();
+        .filter(|(stage, _)| *stage != "total");
+    let work: f64 = stages.map(|(_, spent)| spent).sum();
     Card {
         source: picture(&file),
         width: record.image.width,
@@ -92,6 +103,13 @@ pub fn card(record: &EnrichedCaption, picture: impl FnOnce(&str) -> Option<Strin
         total: format!("{total:.0}"),
         work: format!("{work:.0}"),
         words: format!("{} {file} {}", record.enriched, record.marks.join(" ")).to_lowercase(),
+        answers: (record.answers.iter())
+            .map(|one| Said {
+                specialist: one.specialist.clone(),
+                question: one.question.clone(),
+                text: one.text.clone(),
+            })
+            .collect(),
         url: record.url.clone(),
         file,
     }
@@ -164,7 +182,7 @@ fn clauses(record: &EnrichedCaption) -> Vec<ClauseView> {
 fn waterfall(record: &EnrichedCaption, total: f64) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut at = 0.0;
-    for stage in STAGES {
+    for stage in in_path_order(record.queue_ms.keys().map(String::as_str)) {
         for (kind, times) in [("queue", &record.queue_ms), ("work", &record.timings_ms)] {
             let Some(&spent) = times.get(stage) else {
                 continue;
@@ -172,7 +190,7 @@ fn waterfall(record: &EnrichedCaption, total: f64) -> Vec<Part> {
             let percent = |ms: f64| if total > 0.0 { ms / total * 100.0 } else { 0.0 };
             let what = if kind == "queue" { "waiting" } else { "work" };
             parts.push(Part {
-                stage,
+                stage: stage.to_owned(),
                 kind,
                 left: percent(at),
                 width: percent(spent),

@@ -5,20 +5,9 @@ use std::collections::BTreeMap;
 use minijinja::{Environment, context};
 use serde::Serialize;
 use serde_json::Value;
-use vila2_actors::{annotation::EnrichedCaption, stage::Stage};
+use vila2_actors::{annotation::EnrichedCaption, stage::in_path_order};
 
 use super::{card::Card, preview::Preview};
-
-/// The stages with times in a record, in path order.
-pub const STAGES: [&str; 7] = {
-    let mut names = [""; Stage::TIMED.len()];
-    let mut at = 0;
-    while at < names.len() {
-        names[at] = Stage::TIMED[at].as_str();
-        at += 1;
-    }
-    names
-};
 
 /// One card, for a context with `card`. Without inline styles, which a strict
 /// Content-Security-Policy forbids.
@@ -97,7 +86,7 @@ pub fn render(
         latency,
         score => score(&summary["score"]),
         score_facts => score_facts(&summary["score"]),
-        stages => STAGES,
+        stages => in_path_order(captions.iter().flat_map(|one| one.queue_ms.keys()).map(String::as_str)),
         models => models(captions),
         dead => dead.iter().map(dead_letter).collect::<Vec<_>>(),
         dead_count => summary["dead"].as_u64().unwrap_or(dead.len() as u64),
@@ -141,17 +130,11 @@ fn latency(stages: &Value) -> Vec<Latency> {
         .filter(|(stage, _)| *stage != "total")
         .map(|(_, row)| ms(row, "p95_ms"))
         .fold(f64::MIN_POSITIVE, f64::max);
-    let order = |stage: &str| {
-        STAGES
-            .iter()
-            .position(|known| *known == stage)
-            .unwrap_or(99)
-    };
-    let mut rows: Vec<_> = stages.iter().collect();
-    rows.sort_by_key(|(stage, _)| order(stage));
-    rows.into_iter()
+    in_path_order(stages.keys().map(String::as_str))
+        .into_iter()
+        .map(|stage| (stage, &stages[stage]))
         .map(|(stage, row)| Latency {
-            stage: stage.clone(),
+            stage: stage.to_owned(),
             count: row["count"].as_u64().unwrap_or_default(),
             p50: format!("{:.1}", ms(row, "p50_ms")),
             p95: format!("{:.1}", ms(row, "p95_ms")),
@@ -232,7 +215,7 @@ fn models(captions: &[EnrichedCaption]) -> Vec<Model> {
     stages
         .into_iter()
         .map(|((model, revision), mut stages)| {
-            stages.sort_by_key(|stage| STAGES.iter().position(|known| known == stage));
+            stages = in_path_order(stages);
             let (model, revision) = (model.to_owned(), revision.to_owned());
             Model {
                 stage: stages.join(", "),

@@ -61,9 +61,9 @@ impl Flood {
         config.limits.records = records;
         config.limits.image_bytes = image_bytes;
         config.limits.decoders = 2;
-        config.relate.mode = Mode::Off;
-        config.read_text.mode = Mode::Off;
-        config.ground.specialist.mode = Mode::Off;
+        for specialist in &mut config.specialists {
+            specialist.mode = Mode::Off;
+        }
         let (sender, captions) = watch::channel((0, 0));
         let load: Load<dyn Generator> = Arc::new(move || {
             let running = VecDeque::new();
@@ -82,8 +82,8 @@ impl Flood {
             source: None,
             repeats: None,
             generators: BTreeMap::from([(config.caption.engine.clone(), load)]),
-            text_reader: None,
-            relater: None,
+            text_readers: BTreeMap::new(),
+            relaters: BTreeMap::new(),
         };
         let chain = Pipeline::start(config, ports).await.expect("it starts");
         let source = ListSource::new(chain.intake(), "flood");

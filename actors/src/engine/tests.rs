@@ -206,7 +206,7 @@ fn questions_about_captioned_images_go_first_and_the_rest_in_order_of_arrival() 
         bench.ask(number, Stage::Caption, LONG);
     }
     for number in 4..6 {
-        bench.ask(number, Stage::Ground, LONG);
+        bench.ask(number, Stage::GROUND, LONG);
     }
     let (_, order) = bench.answers(6);
     assert_eq!(order, [4, 5, 0, 1, 2, 3]);
@@ -402,7 +402,7 @@ fn every_run_of_a_question_counts_as_work_until_its_budget_is_spent() {
     engine.ask(Ask {
         question: 0,
         ticket: Ticket {
-            stage: Stage::ReadText,
+            stage: Stage::READ_TEXT,
             record: record.clone(),
             epoch,
             budget,
@@ -423,6 +423,6 @@ fn every_run_of_a_question_counts_as_work_until_its_budget_is_spent() {
         "{answer:?}"
     );
     assert!(answer.worked.before >= budget, "{answer:?}");
-    assert!(chain.ledger.attempts(&record, Stage::ReadText) <= 3);
+    assert!(chain.ledger.attempts(&record, Stage::READ_TEXT) <= 3);
     engine.stop();
 }

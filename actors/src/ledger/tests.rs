@@ -377,7 +377,7 @@ fn failed_attempts_outlive_a_rewind_and_end_with_the_record_or_with_the_partitio
     admit(&ledger, 1);
     assert_eq!(ledger.blame(&id(0), epoch, Stage::Caption), 1);
     assert_eq!(ledger.blame(&id(0), epoch, Stage::Caption), 2);
-    assert_eq!(ledger.blame(&id(0), epoch, Stage::Ground), 1);
+    assert_eq!(ledger.blame(&id(0), epoch, Stage::GROUND), 1);
     assert_eq!(ledger.blame(&id(1), epoch, Stage::Caption), 1);
     ledger.rewind();
     assert_eq!((attempts(0), attempts(1)), (2, 1), "a restart resets none");

@@ -9,4 +9,5 @@ mod outages;
 mod path;
 mod repeats;
 mod rules;
+mod specialists;
 mod telemetry;

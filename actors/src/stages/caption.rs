@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use opentelemetry::KeyValue;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use super::{Exit, choice, choice_again, generation, pass, take_up};
+use super::{Exit, Next, choice, choice_again, generation, pass, take_up};
 use crate::{
     annotation::ModelFacts,
     config::CaptionConfig,
     engine::{Answer, Ask, GenerateEngine, Question, Ticket},
     envelope::Envelope,
     error::Reason,
-    message::{Asked, CaptionMessage, Draft, GroundMessage, Picture},
+    message::{Asked, CaptionMessage, Draft, Picture},
     ports::{Generated, Prompt},
     record::Request,
     rules::{Action, Judged, Ruling},
@@ -22,7 +22,7 @@ use crate::{
 /// The actor.
 pub(crate) struct Caption {
     pub(crate) engine: GenerateEngine,
-    pub(crate) next: ActorRef<GroundMessage>,
+    pub(crate) next: Next,
     pub(crate) exit: Exit,
 }
 
@@ -165,11 +165,12 @@ impl Caption {
             grounding: Vec::new(),
             spatial: Vec::new(),
             text: Vec::new(),
+            answers: Vec::new(),
             models: BTreeMap::from([(Stage::Caption.as_str().to_owned(), facts)]),
             degraded: Vec::new(),
             marks: marks.iter().map(ToString::to_string).collect(),
         });
-        pass(&self.next, GroundMessage::Captioned(envelope));
+        self.next.pass(envelope);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     engine::panicked,
     envelope::Envelope,
     error::Reason,
-    message::{Draft, Finished, PublishMessage, Read},
+    message::{Draft, Examined, Finished, PublishMessage},
     ports::{MergeInput, Merger},
     stage::Stage,
 };
@@ -27,29 +27,40 @@ pub(crate) struct Merge {
 }
 
 impl Actor for Merge {
-    type Msg = Read;
+    type Msg = Examined;
     type State = ();
     type Arguments = ();
 
-    async fn pre_start(&self, _: ActorRef<Read>, (): ()) -> Result<(), ActorProcessingErr> {
+    async fn pre_start(&self, _: ActorRef<Examined>, (): ()) -> Result<(), ActorProcessingErr> {
         Ok(())
     }
 
     async fn handle(
         &self,
-        _: ActorRef<Read>,
-        message: Read,
+        _: ActorRef<Examined>,
+        message: Examined,
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
-        let Read(envelope) = take_up(message, Stage::Merge);
+        let Examined(mut envelope) = take_up(message, Stage::Merge);
         #[cfg(test)]
         crate::testkit::panic_in_the_stage(&envelope.body.request);
+        self.let_go(&mut envelope);
         self.merge(envelope);
         Ok(())
     }
 }
 
 impl Merge {
+    /// No model will look at the pixels any more: their credit goes back.
+    fn let_go(&self, envelope: &mut Envelope<Draft>) {
+        if let Some(image) = envelope.body.image.take() {
+            let record = &envelope.delivery.record().id;
+            let chain = &self.exit.chain;
+            chain.observed(|observer| observer.seen(record, &image));
+        }
+        envelope.delivery.credit.release();
+    }
+
     fn merge(&self, mut envelope: Envelope<Draft>) {
         let started = Instant::now();
         let draft = &envelope.body;

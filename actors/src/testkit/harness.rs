@@ -16,7 +16,7 @@ use super::fakes::{
 };
 use crate::{
     annotation::{EnrichedCaption, Quad, Relation, SpatialRelation, TextLine},
-    config::ChainConfig,
+    config::{Asking, ChainConfig, Task},
     error::ModelError,
     image::Image,
     ledger::Ledger,
@@ -67,7 +67,7 @@ impl Default for World {
     fn default() -> Self {
         let mut config = ChainConfig::default();
         config.caption.prompts = vec![Arc::from("caption")];
-        config.ground.prompt = Arc::from("ground");
+        asking(&mut config, "ground").prompts = vec![Arc::from("ground")];
         config.fetch.backoff = Duration::from_millis(1);
         config.limits.record = Duration::from_secs(30);
         Self {
@@ -167,8 +167,8 @@ impl World {
             source: None,
             repeats: self.repeats,
             generators: BTreeMap::from([(String::from("captioner"), generator)]),
-            text_reader: Some(text_reader),
-            relater: Some(relater),
+            text_readers: BTreeMap::from([(String::from("read_text"), text_reader)]),
+            relaters: BTreeMap::from([(String::from("relate"), relater)]),
         };
         let handle = Pipeline::start(self.config, ports).await?;
         let source = ListSource::new(handle.intake(), self.topic);
@@ -322,6 +322,17 @@ impl Harness {
         assert_eq!(self.handle.image_bytes(), 0, "every byte is home");
         self.patiently("stopped", self.handle.stop()).await;
         assert_eq!(self.ledger.in_flight(), 0);
+    }
+}
+
+/// What a specialist asks a generator.
+///
+/// # Panics
+/// Where it asks none.
+pub fn asking<'a>(config: &'a mut ChainConfig, name: &str) -> &'a mut Asking {
+    match &mut config.specialist_mut(name).task {
+        Task::Ground(asking) | Task::Answer(asking) => asking,
+        task => panic!("bug: {} asks no generator", task.kind()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Serialize, ser::SerializeMap};
 use vila2_actors::{
     engine::EngineStats,
-    stage::Stage,
+    stage::Path,
     telemetry::{DEAD_LETTERS, DEGRADED, QUEUE, RECORDS, RULES, TOKENS, WORK},
 };
 
@@ -55,7 +55,12 @@ struct Percentiles {
 
 impl Closing {
     /// From the process's metrics.
-    pub(super) fn new(figures: &Figures, engines: &[EngineStats], took: Duration) -> Self {
+    pub(super) fn new(
+        figures: &Figures,
+        engines: &[EngineStats],
+        path: &Path,
+        took: Duration,
+    ) -> Self {
         let seconds = took.as_secs_f64().max(0.001);
         let captions = figures.counter(RECORDS, "published");
         let dead_lettered = figures.counter(RECORDS, "dead_lettered");
@@ -77,8 +82,8 @@ impl Closing {
                 .filter(|engine| engine.batch_mean > 0.0)
                 .map(|engine| (engine.name.clone(), rounded(engine.batch_mean)))
                 .collect(),
-            stages: Stage::TIMED
-                .into_iter()
+            stages: path
+                .timed()
                 .filter_map(|stage| Times::of(figures, stage.as_str()))
                 .collect(),
         }

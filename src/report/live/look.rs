@@ -19,42 +19,53 @@ use super::Shared;
 /// Over how long rates are taken.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// The stages that are shown, in path order: the intake is counted with what waits for `fetch`.
-pub(super) const SHOWN: [ShownStage; 8] = [
-    shown(Stage::Fetch, "gets the file behind the URL"),
-    shown(Stage::Decode, "makes pixels of the file"),
-    shown(Stage::Caption, "describes the picture"),
-    shown(Stage::Ground, "finds what is named, with boxes"),
-    shown(Stage::Relate, "says how the boxes stand to each other"),
-    shown(Stage::ReadText, "reads text in the picture"),
-    shown(Stage::Merge, "makes one text of all"),
-    shown(
-        Stage::Publish,
-        "writes captions and dead letters to the broker",
-    ),
-];
-
-/// A stage as the page draws it.
+/// A stage as the page draws it. The intake is counted with what waits for `fetch`.
 #[derive(Debug, Serialize)]
 pub(super) struct ShownStage {
     name: &'static str,
     does: &'static str,
-    /// One of the three that examine the caption.
+    /// One of those that examine the caption.
     specialist: bool,
+    /// As it is named in records.
     #[serde(skip)]
-    stage: Stage,
+    stage: &'static str,
 }
 
-const fn shown(stage: Stage, does: &'static str) -> ShownStage {
-    ShownStage {
+/// The stages that are shown, in path order.
+pub(super) fn shown(facts: &Facts) -> Vec<ShownStage> {
+    let fixed = |stage: Stage, does| ShownStage {
         name: match stage {
             Stage::Publish => "send",
             stage => stage.as_str(),
         },
         does,
-        specialist: matches!(stage, Stage::Ground | Stage::Relate | Stage::ReadText),
-        stage,
-    }
+        specialist: false,
+        stage: stage.as_str(),
+    };
+    let asked = facts.stages.iter().map(|facts| ShownStage {
+        name: facts.stage,
+        does: match facts.kind {
+            "caption" => "describes the picture",
+            "ground" => "finds what is named, with boxes",
+            "relate" => "says how the boxes stand to each other",
+            "read_text" => "reads text in the picture",
+            _ => "answers a question about the picture",
+        },
+        specialist: facts.kind != "caption",
+        stage: facts.stage,
+    });
+    let before = [
+        fixed(Stage::Fetch, "gets the file behind the URL"),
+        fixed(Stage::Decode, "makes pixels of the file"),
+    ];
+    let after = [
+        fixed(Stage::Merge, "makes one text of all"),
+        fixed(
+            Stage::Publish,
+            "writes captions and dead letters to the broker",
+        ),
+    ];
+    before.into_iter().chain(asked).chain(after).collect()
 }
 
 /// What does not change while the service runs.
@@ -85,6 +96,8 @@ pub struct StageFacts {
     pub stage: &'static str,
     /// The engine's name; `None`: the stage is off.
     pub engine: Option<String>,
+    /// `caption`, or the kind of the specialist.
+    pub kind: &'static str,
 }
 
 /// One look at the service.
@@ -258,8 +271,8 @@ impl Shared {
 
     fn stages(&self, running: &Running, window: Option<&(Past, f64)>) -> Vec<Value> {
         let all = &running.activity.stages;
-        let at = |stage: Stage| all.iter().position(|one| one.stage == stage);
-        let intake = at(Stage::Intake).map_or(0, |at| all[at].waiting + all[at].working);
+        let at = |stage: &str| all.iter().position(|one| one.stage.as_str() == stage);
+        let intake = at(Stage::Intake.as_str()).map_or(0, |at| all[at].waiting + all[at].working);
         let one = |shown: &ShownStage| {
             let at = at(shown.stage)?;
             let StageActivity {
@@ -276,10 +289,10 @@ impl Shared {
                 done.saturating_sub(done_before),
                 work.saturating_sub(work_before),
             );
-            let first = shown.stage == Stage::Fetch;
+            let first = shown.stage == Stage::Fetch.as_str();
             let facts = self.facts.stages.iter();
-            let off = (facts.clone())
-                .any(|facts| facts.stage == shown.stage.as_str() && facts.engine.is_none());
+            let off =
+                (facts.clone()).any(|facts| facts.stage == shown.stage && facts.engine.is_none());
             Some(json!({
                 "name": shown.name,
                 "off": off,
@@ -290,7 +303,7 @@ impl Shared {
                 "degraded": degraded,
             }))
         };
-        SHOWN.iter().filter_map(one).collect()
+        shown(&self.facts).iter().filter_map(one).collect()
     }
 
     fn engines(&self, running: &Running, window: Option<&(Past, f64)>) -> Vec<Value> {

@@ -42,7 +42,7 @@ pub use stream::{Readers, SEATS};
 use super::page::{CARD, CARD_SCRIPT, STYLE};
 use cards::Cards;
 use dead::DeadLetters;
-use look::{History, SHOWN};
+use look::{History, shown};
 
 /// How often the numbers are read and sent.
 const EVERY: Duration = Duration::from_secs(1);
@@ -178,7 +178,7 @@ fn page(facts: &Facts) -> Result<(String, String), minijinja::Error> {
         style,
         script,
         facts,
-        shown => SHOWN,
+        shown => shown(facts),
         most => CARDS,
         side => SIDE,
         version => env!("CARGO_PKG_VERSION"),

@@ -34,10 +34,12 @@ fn facts() -> Facts {
             StageFacts {
                 stage: "caption",
                 engine: Some("captioner".to_owned()),
+                kind: "caption",
             },
             StageFacts {
                 stage: "ground",
                 engine: Some("captioner".to_owned()),
+                kind: "ground",
             },
         ],
     }

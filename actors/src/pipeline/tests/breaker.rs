@@ -197,7 +197,7 @@ async fn a_required_specialist_that_always_fails_is_named() {
         check_reader: Arc::new(|()| Err(ModelError::Run(String::from("no such device")))),
         ..World::default()
     };
-    world.config.read_text.mode = Mode::Required;
+    world.config.specialist_mut("read_text").mode = Mode::Required;
     let mut chain = world.start().await;
     chain.push(100);
     let reason = gives_up(&chain).await;

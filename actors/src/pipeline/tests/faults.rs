@@ -180,7 +180,7 @@ async fn a_required_specialist_that_fails_is_the_records_failure() {
         }),
         ..World::default()
     };
-    world.config.read_text.mode = Mode::Required;
+    world.config.specialist_mut("read_text").mode = Mode::Required;
     let mut chain = world.start().await;
     chain.push(6);
     chain.run().await;

@@ -350,7 +350,7 @@ async fn a_specialist_waits_for_its_turn_as_long_as_it_takes() {
         slots: 1,
         ..World::default()
     };
-    world.config.ground.specialist.timeout = Some(Duration::from_millis(200));
+    world.config.specialist_mut("ground").timeout = Some(Duration::from_millis(200));
     let mut chain = world.start().await;
     chain.push(10);
     chain.run().await;
@@ -375,7 +375,7 @@ async fn a_run_that_took_longer_than_its_stage_allows_degrades_the_record() {
         }),
         ..World::default()
     };
-    world.config.read_text.timeout = Some(timeout);
+    world.config.specialist_mut("read_text").timeout = Some(timeout);
     let mut chain = world.start().await;
     chain.push(1);
     chain.run().await;
@@ -396,7 +396,7 @@ async fn a_specialist_that_takes_too_long_degrades_the_record() {
         }),
         ..World::default()
     };
-    world.config.ground.specialist.timeout = Some(Duration::from_millis(200));
+    world.config.specialist_mut("ground").timeout = Some(Duration::from_millis(200));
     let mut chain = world.start().await;
     chain.push(3);
     chain.run().await;

@@ -67,7 +67,7 @@ async fn an_observer_sees_each_picture_and_then_its_confirmed_caption() {
             fetch: Arc::new(|(number, _)| gone(number)),
             ..World::default()
         };
-        world.config.read_text.mode = mode;
+        world.config.specialist_mut("read_text").mode = mode;
         let mut chain = world.start().await;
         let notes = Notes::default();
         chain.handle.set_observer(Box::new(notes.clone()));
@@ -108,7 +108,9 @@ async fn a_write_that_is_not_confirmed_is_not_shown() {
 async fn at(chain: &Harness, stage: Stage, expected: (usize, usize)) {
     let there = async {
         loop {
-            let found = chain.handle.activity().stages[stage as usize];
+            let stages = chain.handle.activity().stages;
+            let mut found = stages.into_iter().filter(|one| one.stage == stage);
+            let found = found.next().expect("one of its stages");
             if (found.waiting, found.working) == expected {
                 return;
             }

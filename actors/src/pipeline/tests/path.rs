@@ -9,7 +9,7 @@ use crate::{
     config::Mode,
     error::{FetchError, ModelError},
     request::hex,
-    testkit::{Answering, Fetching, Generating, World},
+    testkit::{Answering, Fetching, Generating, World, asking},
 };
 
 fn header(outgoing: &crate::ports::Outgoing, name: &str) -> String {
@@ -168,13 +168,13 @@ async fn what_can_change_the_text_changes_the_fingerprint() {
     let mut all = fingerprints(World::default(), &values).await;
     // The same request of a chain that is set otherwise, and of one whose specialist failed.
     let mut less = World::default();
-    less.config.ground.max_tokens -= 1;
+    asking(&mut less.config, "ground").max_tokens -= 1;
     all.extend(fingerprints(less, &values[..1]).await);
     let mut another = World::default();
-    another.config.ground.prompt = Arc::from("Where?");
+    asking(&mut another.config, "ground").prompts = vec![Arc::from("Where?")];
     all.extend(fingerprints(another, &values[..1]).await);
     let mut without = World::default();
-    without.config.read_text.mode = Mode::Off;
+    without.config.specialist_mut("read_text").mode = Mode::Off;
     all.extend(fingerprints(without, &values[..1]).await);
     let failing = World {
         read_text: Arc::new(|_| Answering::Refuses),
@@ -262,9 +262,9 @@ async fn nothing_is_related_where_nothing_was_grounded() {
 #[tokio::test]
 async fn a_specialist_that_is_off_is_not_asked() {
     let mut world = World::default();
-    world.config.ground.specialist.mode = Mode::Off;
-    world.config.relate.mode = Mode::Off;
-    world.config.read_text.mode = Mode::Off;
+    world.config.specialist_mut("ground").mode = Mode::Off;
+    world.config.specialist_mut("relate").mode = Mode::Off;
+    world.config.specialist_mut("read_text").mode = Mode::Off;
     let mut chain = world.start().await;
     chain.push(3);
     chain.run().await;
@@ -283,7 +283,7 @@ async fn all_faults_of_a_start_are_reported_at_once() {
         load: Arc::new(|()| Err(ModelError::Broken(String::from("no such folder")))),
         ..World::default()
     };
-    world.config.ground.engine = String::from("grounder");
+    asking(&mut world.config, "ground").engine = String::from("grounder");
     let error = world
         .try_start()
         .await

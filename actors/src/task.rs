@@ -1,0 +1,124 @@
+//! What a specialist is asked, and how its answer is noted in the draft.
+
+use std::sync::Arc;
+
+use crate::{
+    annotation::{Answered, SpatialRelation, TextLine},
+    config::{Asking, Task},
+    engine::{Answer, Engine, GenerateEngine},
+    image::Image,
+    message::Draft,
+    phrases,
+    ports::{Generated, Located},
+    stage::Specialist,
+};
+
+/// The engine that answers a specialist.
+#[derive(Clone)]
+pub(crate) enum Expert {
+    /// A generator, by prompt.
+    Generate(GenerateEngine),
+    /// A relater.
+    Relate(Engine<Located, Vec<SpatialRelation>>),
+    /// A text reader.
+    Read(Engine<Arc<Image>, Vec<TextLine>>),
+}
+
+/// What an engine answered.
+#[derive(Debug)]
+pub enum Found {
+    /// A generator's text, and the prompt it answers.
+    Text(Arc<str>, Answer<Generated>),
+    /// Relations.
+    Relations(Answer<Vec<SpatialRelation>>),
+    /// Lines of text.
+    Lines(Answer<Vec<TextLine>>),
+}
+
+impl Task {
+    /// The prompts it asks, and how long an answer may be, where a generator answers it.
+    #[must_use]
+    pub fn asking(&self) -> Option<&Asking> {
+        match self {
+            Self::Ground(asking) | Self::Answer(asking) => Some(asking),
+            Self::Relate { .. } | Self::ReadText { .. } => None,
+        }
+    }
+
+    /// The name of the engine that answers it.
+    #[must_use]
+    pub fn engine(&self) -> &str {
+        match self {
+            Self::Ground(asking) | Self::Answer(asking) => &asking.engine,
+            Self::Relate { engine } | Self::ReadText { engine } => engine,
+        }
+    }
+
+    /// What it is about: `ground`, `relate`, `read_text` or `answer`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Ground(_) => "ground",
+            Self::Relate { .. } => "relate",
+            Self::ReadText { .. } => "read_text",
+            Self::Answer(_) => "answer",
+        }
+    }
+
+    /// Whether there is nothing to ask about this picture.
+    pub(crate) fn has_nothing_to_ask(&self, draft: &Draft) -> bool {
+        matches!(self, Self::Relate { .. }) && draft.grounding.is_empty()
+    }
+
+    /// Notes a generator's text. Ids go on where those of other specialists end.
+    pub(crate) fn note_text(
+        &self,
+        draft: &mut Draft,
+        specialist: Specialist,
+        prompt: &str,
+        generated: Generated,
+    ) {
+        if let Self::Answer(_) = self {
+            let Generated {
+                text,
+                tokens,
+                finish,
+            } = generated;
+            draft.answers.push(Answered {
+                id: format!("a{}", draft.answers.len()),
+                specialist: specialist.as_str().to_owned(),
+                question: prompt.to_owned(),
+                text,
+                tokens,
+                finish,
+            });
+            return;
+        }
+        let size = (draft.facts.width, draft.facts.height);
+        let found = phrases::parse(&generated.text, size);
+        if found.skipped > 0 {
+            let id = &draft.request.id;
+            tracing::debug!(id, skipped = found.skipped, "malformed boxes");
+        }
+        for mut grounding in found.groundings {
+            grounding.id = format!("g{}", draft.grounding.len());
+            draft.grounding.push(grounding);
+        }
+    }
+}
+
+/// Notes relations.
+pub(crate) fn note_relations(draft: &mut Draft, found: Vec<SpatialRelation>) {
+    for mut relation in found {
+        relation.id = format!("s{}", draft.spatial.len());
+        draft.spatial.push(relation);
+    }
+}
+
+/// Notes lines of text.
+pub(crate) fn note_lines(draft: &mut Draft, found: Vec<TextLine>) {
+    for mut line in found {
+        line.id = format!("t{}", draft.text.len());
+        draft.text.push(line);
+    }
+}
