@@ -133,6 +133,12 @@ pub(super) fn index(out: &Path, request: &Request) -> Result<(), Error> {
     }
     let split = format!("exclude: []\nsplit_parts:\n  train:{train}\n  val: []\n  test: []\n");
     let meta = out.join(".nv-meta");
+    if !request.images {
+        // The sample that a join makes; its picture is replaced by that of the other tars.
+        let join = "sample_type:\n  __module__: megatron.energon\n  __class__: CaptioningSample\n\
+                    field_map:\n  image: txt\n  caption: txt\n";
+        files::write(&meta.join("join.yaml"), join.as_bytes())?;
+    }
     files::write(&meta.join("split.yaml"), split.as_bytes())?;
     files::write(&meta.join("dataset.yaml"), dataset.as_bytes())
 }

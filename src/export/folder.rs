@@ -140,7 +140,14 @@ fn is_ours(name: &str) -> bool {
             && number.bytes().all(|byte| byte.is_ascii_digit())
             && ["tar", "parquet", "tar.idx"].contains(&ending)
     });
-    shard || ["data.json", "dataset_info.json", "wids-meta.json"].contains(&name)
+    shard
+        || [
+            "README.md",
+            "data.json",
+            "dataset_info.json",
+            "wids-meta.json",
+        ]
+        .contains(&name)
 }
 
 /// What is noted of the export in a folder; `None` where the folder is new or empty.

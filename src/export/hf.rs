@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Error, Reason, Request, Sample, Sink,
     shards::Shards,
-    webdataset::{conversations, members},
+    webdataset::{members, turns},
 };
 use crate::records::table::{Cell, Column, Kind, TableWriter};
 
@@ -24,7 +24,7 @@ static COLUMNS: [Column; 20] = [
     Column::new("original_caption", Kind::Text),
     Column::new("record_status", Kind::Text),
     Column::new("meta", Kind::Text),
-    Column::new("conversations", Kind::Text),
+    Column::new("conversations", Kind::Turns),
     Column::new("clauses", Kind::Text),
     Column::new("grounding", Kind::Text),
     Column::new("text_lines", Kind::Text),
@@ -65,6 +65,10 @@ fn features(columns: &[Column]) -> String {
                 Kind::Image => json!({ "_type": "Image" }),
                 Kind::Text => json!({ "dtype": "string", "_type": "Value" }),
                 Kind::Whole => json!({ "dtype": "int64", "_type": "Value" }),
+                Kind::Turns => {
+                    let text = json!({ "dtype": "string", "_type": "Value" });
+                    json!([{ "from": text, "value": text }])
+                }
             };
             (column.name.to_owned(), feature)
         })
@@ -93,8 +97,9 @@ impl Sink for Hf {
         let path = format!("{key}.jpg");
         let mut members = members(sample, &key);
         members["text"] = sample.composed.text.as_str().into();
-        members["conversations"] = conversations(sample, "<image>\n").into();
+        let turns = turns(sample, "<image>\n");
         let cells = columns.iter().map(|column| match &members[column.name] {
+            _ if column.kind == Kind::Turns => Cell::Turns(&turns),
             Value::Null => Cell::Image {
                 bytes: sample.picture.unwrap_or_default(),
                 path: &path,

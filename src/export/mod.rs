@@ -4,6 +4,7 @@
 //! same source gives the same bytes in every run. A file has its name only when it is whole; an
 //! export that was interrupted begins over.
 
+mod card;
 mod energon;
 mod files;
 mod folder;
@@ -366,6 +367,7 @@ fn sink(request: &Request, out: &Path, shards: Shards) -> Box<dyn Sink> {
 
 /// Writes what stands beside the shards.
 fn index(request: &Request, out: &Path) -> Result<(), Error> {
+    card::write(out, request)?;
     match request.format {
         Format::Webdataset | Format::Hf => Ok(()),
         Format::Vila => vila::index(out),

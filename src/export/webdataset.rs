@@ -140,22 +140,26 @@ fn named(member: &str) -> &str {
 
 /// The turns as LLaVA has them, JSON; `image` stands before the first question.
 pub(super) fn conversations(sample: &Sample<'_>, image: &str) -> String {
+    let said = turns(sample, image).into_iter().map(|(by, text)| {
+        let mut turn = Map::new();
+        turn.insert("from".to_owned(), by.into());
+        turn.insert("value".to_owned(), text.into());
+        Value::Object(turn)
+    });
+    Value::Array(said.collect()).to_string()
+}
+
+/// Who speaks, and what.
+pub(super) fn turns(sample: &Sample<'_>, image: &str) -> Vec<(&'static str, String)> {
     let turns = sample.composed.turns.iter().enumerate();
     let turns = turns.flat_map(|(number, turn)| {
         let image = if number == 0 { image } else { "" };
         [
-            said("human", format!("{image}{}", plain(&turn.question))),
-            said("gpt", plain(&turn.answer)),
+            ("human", format!("{image}{}", plain(&turn.question))),
+            ("gpt", plain(&turn.answer)),
         ]
     });
-    Value::Array(turns.collect()).to_string()
-}
-
-fn said(by: &str, text: String) -> Value {
-    let mut turn = Map::new();
-    turn.insert("from".to_owned(), by.into());
-    turn.insert("value".to_owned(), text.into());
-    Value::Object(turn)
+    turns.collect()
 }
 
 /// Without the tokens that loaders count as pictures and films.

@@ -1,4 +1,4 @@
-//! Plain tables for trainers: text, whole numbers, pictures. No value is null.
+//! Plain tables for trainers: text, whole numbers, pictures, conversations. No value is null.
 
 use std::{
     collections::HashMap,
@@ -7,8 +7,11 @@ use std::{
     sync::Arc,
 };
 
-use arrow_array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, StructArray};
-use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow_array::{
+    ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, StructArray,
+    builder::{ArrayBuilder, ListBuilder, StringBuilder, StructBuilder},
+};
+use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use parquet::{
     arrow::ArrowWriter,
     basic::{Compression, ZstdLevel},
@@ -29,6 +32,8 @@ pub enum Kind {
     Whole,
     /// A struct of `bytes` and `path`.
     Image,
+    /// A list of structs of `from` and `value`.
+    Turns,
 }
 
 /// A column.
@@ -62,6 +67,8 @@ pub enum Cell<'a> {
         /// The name it goes by.
         path: &'a str,
     },
+    /// Who speaks, and what.
+    Turns(&'a [(&'static str, String)]),
 }
 
 /// Values of the rows that are not written yet.
@@ -70,6 +77,7 @@ enum Pending {
     Text(Vec<String>),
     Whole(Vec<i64>),
     Image(Vec<Vec<u8>>, Vec<String>),
+    Turns(Vec<Vec<(&'static str, String)>>),
 }
 
 /// Writes a table. It has its name only when it is whole.
@@ -138,6 +146,10 @@ impl TableWriter {
                     all.push(bytes.to_vec());
                     paths.push(path.to_owned());
                 }
+                (Pending::Turns(all), Cell::Turns(turns)) => {
+                    self.bytes += turns.iter().map(|(_, text)| text.len()).sum::<usize>();
+                    all.push(turns.to_vec());
+                }
                 (_, cell) => {
                     return Err(Error::of(&self.path, format!("bug: no place for {cell:?}")));
                 }
@@ -186,6 +198,7 @@ fn nothing(kind: Kind) -> Pending {
         Kind::Text => Pending::Text(Vec::new()),
         Kind::Whole => Pending::Whole(Vec::new()),
         Kind::Image => Pending::Image(Vec::new(), Vec::new()),
+        Kind::Turns => Pending::Turns(Vec::new()),
     }
 }
 
@@ -197,11 +210,21 @@ fn image_fields() -> Fields {
     ])
 }
 
+fn turn_fields() -> Fields {
+    let field = |name: &str| Field::new(name, DataType::Utf8, true);
+    Fields::from(vec![field("from"), field("value")])
+}
+
+fn turn() -> FieldRef {
+    Arc::new(Field::new("item", DataType::Struct(turn_fields()), true))
+}
+
 fn field(column: &Column) -> Field {
     let kind = match column.kind {
         Kind::Text => DataType::Utf8,
         Kind::Whole => DataType::Int64,
         Kind::Image => DataType::Struct(image_fields()),
+        Kind::Turns => DataType::List(turn()),
     };
     Field::new(column.name, kind, true)
 }
@@ -217,6 +240,23 @@ fn array(pending: &mut Pending) -> ArrayRef {
                 Arc::new(StringArray::from_iter_values(paths.drain(..))),
             ];
             Arc::new(StructArray::new(image_fields(), columns, None))
+        }
+        Pending::Turns(all) => {
+            let texts = || Box::new(StringBuilder::new()) as Box<dyn ArrayBuilder>;
+            let turns = StructBuilder::new(turn_fields(), vec![texts(), texts()]);
+            let mut lists = ListBuilder::new(turns).with_field(turn());
+            for turns in all.drain(..) {
+                let list = lists.values();
+                for (by, text) in &turns {
+                    for (at, value) in [*by, text].into_iter().enumerate() {
+                        let texts = list.field_builder::<StringBuilder>(at);
+                        texts.expect("bug: both are texts").append_value(value);
+                    }
+                    list.append(true);
+                }
+                lists.append(true);
+            }
+            Arc::new(lists.finish())
         }
     }
 }

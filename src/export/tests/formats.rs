@@ -239,6 +239,7 @@ fn energon_has_its_two_files_and_leaves_the_others_to_prepare() {
             ".nv-meta/split.yaml".to_owned(),
         ];
         there.extend(tars.clone());
+        there.push("README.md".to_owned());
         assert_eq!(files, there);
         let split = yaml(&out.join(".nv-meta/split.yaml"));
         assert_eq!(split["exclude"], json!([]));
@@ -316,6 +317,8 @@ fn texts_for_a_join_have_the_keys_of_the_tars_the_pictures_are_in() {
     let mut texts = request(Format::Energon, Text::Caption);
     texts.images = false;
     place.run("out", &texts).expect("an export");
+    let join = fs::read_to_string(place.out("out/.nv-meta/join.yaml")).expect("a file");
+    assert!(join.contains("CaptioningSample") && join.contains("caption: txt"));
     assert_eq!(
         names(&place.out("out/00000.tar")),
         [
@@ -325,6 +328,29 @@ fn texts_for_a_join_have_the_keys_of_the_tars_the_pictures_are_in() {
             "part/two.json"
         ]
     );
+}
+
+#[test]
+fn every_export_says_how_it_is_read_and_which_files_are_the_data() {
+    for (format, files) in [
+        (Format::Webdataset, "*.tar"),
+        (Format::Vila, "*.tar"),
+        (Format::Llava, "data.json"),
+        (Format::Energon, "*.tar"),
+        (Format::Hf, "data/*.parquet"),
+    ] {
+        let place = Place::of(1);
+        let asked = request(format, Text::Caption);
+        place.run("out", &asked).expect("an export");
+        let card = fs::read_to_string(place.out("out/README.md")).expect("a card");
+        let head = card.split("---\n").nth(1).expect("a head");
+        let head: Value = serde_yaml_ng::from_str(head).expect("YAML");
+        assert_eq!(head["configs"][0]["data_files"][0]["path"], files);
+        assert!(
+            card.contains(&format!("as `{}`, text `caption`", format.name())),
+            "{card}"
+        );
+    }
 }
 
 #[test]
@@ -338,13 +364,24 @@ fn hugging_face_parquet_marks_its_pictures() {
         let files: Vec<_> = tree(&out).into_keys().collect();
         assert_eq!(
             files,
-            ["data/train-00000.parquet", "data/train-00001.parquet"]
+            [
+                "README.md",
+                "data/train-00000.parquet",
+                "data/train-00001.parquet"
+            ]
         );
-        let (rows, note) = records::table::read(&out.join(&files[0])).expect("a table");
+        let (rows, note) = records::table::read(&out.join(&files[1])).expect("a table");
         assert_eq!(rows.len(), 2);
         let second: Value = serde_json::from_slice(&rows[1]).expect("a row");
         assert_eq!(second["text"], expected(&place.records[1], &text).as_str());
         assert_eq!(second["image"]["path"], "000000001.jpg");
+        let said = &second["conversations"];
+        assert_eq!(
+            (&said[0]["from"], &said[1]["from"]),
+            (&json!("human"), &json!("gpt"))
+        );
+        let question = said[0]["value"].as_str().expect("a question");
+        assert!(question.starts_with("<image>\n"), "{question}");
         // arrow writes bytes as hex digits
         let hex: String = b"picture 1"
             .iter()
