@@ -182,7 +182,9 @@ fn clauses(record: &EnrichedCaption) -> Vec<ClauseView> {
 fn waterfall(record: &EnrichedCaption, total: f64) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut at = 0.0;
-    for stage in in_path_order(record.queue_ms.keys().map(String::as_str)) {
+    let names = record.queue_ms.keys().chain(record.timings_ms.keys());
+    let names = names.map(String::as_str).filter(|name| *name != "total");
+    for stage in in_path_order(names) {
         for (kind, times) in [("queue", &record.queue_ms), ("work", &record.timings_ms)] {
             let Some(&spent) = times.get(stage) else {
                 continue;

@@ -73,7 +73,9 @@ fn what_config_show_prints_is_the_same_again() {
     let (_folder, path) = file(TWO);
     let sources_of = |path| sources(Some(path), &[], &[]);
     let (config, layers) = Config::load(&sources_of(path)).expect("a good configuration");
-    let printed = shown(&layers).to_string();
+    let lines = shown(&layers).into_iter();
+    let lines = lines.map(|shown| format!("{} = {}\n", shown.key, shown.value));
+    let printed: String = lines.collect();
     let (_folder, path) = file(&printed);
     assert_eq!(load(&sources_of(path)).stages, config.stages, "{printed}");
 }

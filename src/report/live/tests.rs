@@ -41,6 +41,16 @@ fn facts() -> Facts {
                 engine: Some("captioner".to_owned()),
                 kind: "ground",
             },
+            StageFacts {
+                stage: "relate",
+                engine: Some("relate".to_owned()),
+                kind: "relate",
+            },
+            StageFacts {
+                stage: "read_text",
+                engine: Some("read_text".to_owned()),
+                kind: "read_text",
+            },
         ],
     }
 }
