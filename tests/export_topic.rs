@@ -8,7 +8,8 @@ mod support;
 use std::{
     collections::BTreeMap,
     fs,
-    io::Read as _,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -23,11 +24,45 @@ const PARTITIONS: i32 = 3;
 /// How long a first shard may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A topic of records whose pictures are files.
+/// What a slow server takes for a picture: so much work is left for a second process.
+const SLOW: Duration = Duration::from_millis(20);
+
+/// A topic of records whose pictures are files, or on a slow server.
 struct Place {
     folder: tempfile::TempDir,
     settings: KafkaSettings,
     written: usize,
+    /// The server's address.
+    server: Option<String>,
+}
+
+/// Serves `picture N` at `/N`, slowly; returns its address.
+fn slow_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || answer(stream));
+        }
+    });
+    address
+}
+
+fn answer(mut stream: TcpStream) {
+    let mut head = [0; 4096];
+    let Ok(length) = stream.read(&mut head) else {
+        return;
+    };
+    let head = String::from_utf8_lossy(&head[..length]);
+    let number = head.split(['/', ' ']).nth(2).unwrap_or_default();
+    let body = format!("picture {number}");
+    std::thread::sleep(SLOW);
+    let length = body.len();
+    // Whoever was killed does not read it.
+    let _ = write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
 }
 
 impl Place {
@@ -39,6 +74,7 @@ impl Place {
             folder: tempfile::tempdir().unwrap(),
             settings,
             written: 0,
+            server: None,
         }
     }
 
@@ -52,9 +88,15 @@ impl Place {
         for number in self.written..self.written + count {
             let id = format!("id {number}");
             let body = format!("picture {number}");
-            let path = self.folder.path().join(format!("p{number}.png"));
-            fs::write(&path, &body).unwrap();
-            let record = record(&id, &path, body.as_bytes(), 0);
+            let url = match &self.server {
+                Some(server) => format!("http://{server}/{number}"),
+                None => {
+                    let path = self.folder.path().join(format!("p{number}.png"));
+                    fs::write(&path, &body).unwrap();
+                    file_url(&path)
+                }
+            };
+            let record = record(&id, &url, body.as_bytes(), 0);
             let source = format!("images/0/{number}");
             let value = record.to_string();
             let headers = [("vila2-source", source.as_str())];
@@ -69,7 +111,10 @@ impl Place {
         let mut arguments = vec!["export", "kafka:captions", "--json", "--out", out];
         arguments.extend(["--text", "caption"]);
         arguments.extend(more);
-        on_topics::vila2(&self.settings, &arguments)
+        let mut command = on_topics::vila2(&self.settings, &arguments);
+        command.args(["--set", "fetch.allow_addresses=['127.0.0.1']"]);
+        command.args(["--set", "kafka.options.heartbeat.interval.ms=200"]);
+        command
     }
 
     fn counts(&self, out: &Path, more: &[&str]) -> Value {
@@ -89,13 +134,16 @@ impl Place {
     }
 }
 
-fn record(id: &str, path: &Path, body: &[u8], round: u32) -> Value {
+fn file_url(path: &Path) -> String {
+    url::Url::from_file_path(path).unwrap().into()
+}
+
+fn record(id: &str, url: &str, body: &[u8], round: u32) -> Value {
     let sha256: String = (Sha256::digest(body).iter())
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    let url = url::Url::from_file_path(path).unwrap();
     json!({
-        "schema": "vila2.caption/1", "id": id, "url": url.as_str(), "round": round,
+        "schema": "vila2.caption/1", "id": id, "url": url, "round": round,
         "image": { "sha256": sha256, "width": 20, "height": 20, "format": "png", "bytes": 3 },
         "caption": { "text": format!("Caption of {id}, round {round}."), "tokens": 7, "finish": "stop" },
         "enriched": format!("Caption of {id}."), "status": "complete",
@@ -234,11 +282,11 @@ fn json_of(path: &Path) -> Value {
 
 fn what_is_no_record_is_counted(place: &mut Place) {
     place.write(30);
-    let path = place.folder.path().join("p3.png");
+    let url = file_url(&place.folder.path().join("p3.png"));
     let mut feeder = place.feeder();
     let key = Some(&b"id 3"[..]);
-    let again = record("id 3", &path, b"picture 3", 0).to_string();
-    let newer = record("id 3", &path, b"picture 3", 2).to_string();
+    let again = record("id 3", &url, b"picture 3", 0).to_string();
+    let newer = record("id 3", &url, b"picture 3", 2).to_string();
     let source = |at| [("vila2-source", at)];
     feeder
         .send(key, Some(again.as_bytes()), &source("images/0/3"))
@@ -293,7 +341,8 @@ fn one_is_killed_and_goes_on(place: &mut Place) {
 /// Two into folders of their own, the second while the first is at work; the first is killed once
 /// both are. What the second has of a number counts.
 fn one_of_two_is_killed(place: &mut Place) {
-    place.write(6_000);
+    place.server = Some(slow_server());
+    place.write(3_000);
     let asked = [
         "--format",
         "webdataset",
@@ -317,8 +366,8 @@ fn one_of_two_is_killed(place: &mut Place) {
     let two = two.wait_with_output().unwrap();
     assert_eq!(two.status.code(), Some(0));
     let counts: Value = serde_json::from_slice(&two.stdout).unwrap();
-    assert_eq!(counts["read"], 6_000);
-    assert_eq!(counts["written"], 6_000);
+    assert_eq!(counts["read"], 3_000);
+    assert_eq!(counts["written"], 3_000);
     let mut all = tars(&first);
     all.extend(tars(&second));
     assert_eq!(ids(all.values()), place.ids());
