@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use super::{
     Background, CaptionStage, Config, Decode, Delivery, Fetch, GEOMETRY, GroundStage, Kafka,
     Limits, Log, LogFormat, Mode, Model, Page, Runtime, Specialist, Stages, Topics, Variant,
+    endpoint,
     fault::Fault,
     layers::Layers,
     reader::{Reader, Section},
@@ -146,7 +147,7 @@ fn topic_name(text: &str) -> Result<(), String> {
     }
 }
 
-fn not_empty(text: &str) -> Result<(), String> {
+pub(super) fn not_empty(text: &str) -> Result<(), String> {
     if text.trim().is_empty() {
         Err("is empty".to_owned())
     } else {
@@ -232,7 +233,23 @@ fn decode(section: &Section<'_>) -> Decode {
     }
 }
 
+/// What a model must have.
+const WHERE: &str = "a folder; or, in place of `path`, `endpoint` and `model` for one on a server";
+
 fn model(_name: &str, section: &Section<'_>) -> Model {
+    match (section.has("path"), section.has("endpoint")) {
+        (false, true) => return endpoint::read(section),
+        (true, true) => {
+            section.know_all();
+            section.fault(
+                "endpoint",
+                "comes beside `path`, and a model is either a folder or behind an endpoint",
+                "one of the two; a server gets a name of its own in [models]",
+            );
+            return Model::default();
+        }
+        (_, false) => {}
+    }
     let accepted = "a list of \"cpu\", \"cuda\", \"tensorrt\", each at most once";
     // A model is its path; where it runs is said only to have it elsewhere.
     let providers = if section.has("providers") {
@@ -263,8 +280,9 @@ fn model(_name: &str, section: &Section<'_>) -> Model {
         max_tiles: limit("max_tiles", 1..=65_536),
         keep_special_tokens: section.has("keep_special_tokens")
             && section.flag("keep_special_tokens"),
-        path: locate(Path::new(&section.text("path", "a folder", not_empty))),
+        path: locate(Path::new(&section.text("path", WHERE, not_empty))),
         providers,
+        endpoint: None,
     }
 }
 
@@ -430,14 +448,26 @@ fn log(section: &Section<'_>) -> Log {
     }
 }
 
-fn millis(section: &Section<'_>, key: &str, bounds: std::ops::RangeInclusive<u64>) -> Duration {
+pub(super) fn millis(
+    section: &Section<'_>,
+    key: &str,
+    bounds: std::ops::RangeInclusive<u64>,
+) -> Duration {
     Duration::from_millis(section.number(key, bounds))
 }
 
-fn count(section: &Section<'_>, key: &str, bounds: std::ops::RangeInclusive<u64>) -> u32 {
+pub(super) fn count(
+    section: &Section<'_>,
+    key: &str,
+    bounds: std::ops::RangeInclusive<u64>,
+) -> u32 {
     u32::try_from(section.number(key, bounds)).expect("bug: bounds of a count fit 32 bits")
 }
 
-fn size(section: &Section<'_>, key: &str, bounds: std::ops::RangeInclusive<u64>) -> usize {
+pub(super) fn size(
+    section: &Section<'_>,
+    key: &str,
+    bounds: std::ops::RangeInclusive<u64>,
+) -> usize {
     usize::try_from(section.number(key, bounds)).expect("bug: bounds of a size fit the machine")
 }

@@ -13,7 +13,7 @@ use crate::{
     models::{
         LoadError, ModelSettings,
         describe::is_pp_ocr,
-        open_generator,
+        endpoint, open_generator,
         ppocr::{self, ReaderSettings},
         trial,
     },
@@ -41,7 +41,7 @@ pub(super) fn run(config: &Config, models: Vec<String>, json: bool) -> Result<()
     let mut failed = 0;
     for (name, settings) in named.iter().zip(&settings) {
         let spinner = progress::spinner(&format!("trying {name}"));
-        let tried = if is_pp_ocr(&settings.path) {
+        let tried = if settings.endpoint.is_none() && is_pp_ocr(&settings.path) {
             reader(settings, &pictures)
         } else {
             generator(config, settings, &pictures)
@@ -100,7 +100,12 @@ fn generator(
     if !faults.is_empty() {
         return Err(faults.join("; "));
     }
-    let mut model = folder.load()().map_err(|error| error.to_string())?;
+    // Whoever looks on does not want to wait for a server to come.
+    let load = match &settings.endpoint {
+        Some(endpoint) => endpoint::load(&settings.name, &endpoint.impatient()),
+        None => folder.load(),
+    };
+    let mut model = load().map_err(|error| error.to_string())?;
     let loaded = started.elapsed();
     let caption = &config.stages.caption;
     let prompt = Prompt {
