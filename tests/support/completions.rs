@@ -39,7 +39,7 @@ pub enum Reply {
 /// A question, as it came.
 #[derive(Debug, Clone)]
 pub struct Question {
-    /// How many came before it, those of the program's own not counted.
+    /// How many came before it; `usize::MAX` for one of the program's own, which are not counted.
     pub number: usize,
     /// `[width, height]` of its picture.
     pub size: [u32; 2],
@@ -206,7 +206,11 @@ impl Shared {
         let question = {
             let mut seen = self.lock();
             let question = Question {
-                number: seen.questions.len(),
+                number: if own {
+                    usize::MAX
+                } else {
+                    seen.questions.len()
+                },
                 size: [picture.width(), picture.height()],
                 body,
                 authorization,

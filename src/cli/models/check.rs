@@ -120,12 +120,19 @@ fn generator(
     let alone = ask(&pictures[..1])?;
     let together = ask(pictures)?;
     let text = &alone.answers[0].text;
+    // A server's first token does not come before its last.
+    let first = match &settings.endpoint {
+        Some(_) => String::new(),
+        None => format!(
+            " (first after {:.0} ms)",
+            alone.first_token.as_secs_f64() * 1e3
+        ),
+    };
     let line = format!(
-        "loads in {:.1} s, passes its self-check; {:.0} tokens/s alone (first after {:.0} ms), {:.0} \
-         tokens/s with {} pictures at once; it says: {text}",
+        "loads in {:.1} s, passes its self-check; {:.0} tokens/s alone{first}, {:.0} tokens/s \
+         with {} pictures at once; it says: {text}",
         loaded.as_secs_f64(),
         alone.tokens_per_second(),
-        alone.first_token.as_secs_f64() * 1e3,
         together.tokens_per_second(),
         pictures.len(),
     );
@@ -133,18 +140,19 @@ fn generator(
         "load_ms": loaded.as_millis() as u64,
         "revision": model.facts().revision,
         "self_check": "passed",
-        "alone": figures(&alone),
-        "together": figures(&together),
+        "alone": figures(&alone, settings),
+        "together": figures(&together, settings),
         "text": text,
     });
     Ok((line, value))
 }
 
-fn figures(trial: &trial::Trial) -> Value {
+fn figures(trial: &trial::Trial, settings: &ModelSettings) -> Value {
+    let first_token = settings.endpoint.is_none().then_some(trial.first_token);
     json!({
         "pictures": trial.answers.len(),
         "tokens": trial.tokens(),
-        "first_token_ms": trial.first_token.as_secs_f64() * 1e3,
+        "first_token_ms": first_token.map(|first| first.as_secs_f64() * 1e3),
         "total_ms": trial.total.as_secs_f64() * 1e3,
         "tokens_per_second": trial.tokens_per_second(),
     })
