@@ -192,7 +192,12 @@ fn start_faults(error: StartError, config: &Config, layers: &Layers) -> Faults {
         // "model `name`: what is wrong with it"
         let named = (config.models.keys()).find_map(|name| {
             let rest = problem.strip_prefix(&format!("model `{name}`: "))?;
-            Some((format!("models.{name}.path"), rest.to_owned()))
+            let source = if config.is_endpoint(name) {
+                "endpoint"
+            } else {
+                "path"
+            };
+            Some((format!("models.{name}.{source}"), rest.to_owned()))
         });
         if let Some(problem) = problem.strip_prefix("limits.image_bytes: ") {
             return Fault {

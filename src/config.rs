@@ -3,6 +3,7 @@
 //! Embedded default < `--config FILE` < environment (`VILA2_SECTION__KEY`) < `--set a.b=value`.
 //! `config/default.toml` documents every key. Past [`Config::load`] nothing reads the environment.
 
+mod endpoint;
 mod fault;
 mod files;
 mod layers;
@@ -14,6 +15,7 @@ mod stages;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
+pub use endpoint::{Endpoint, Secret};
 pub use fault::{Fault, Faults, Origin};
 pub use layers::{DEFAULT, Layers, Sources};
 pub use rules::{Phrase, Rules, Wording};
@@ -31,7 +33,7 @@ pub struct Config {
     pub fetch: Fetch,
     /// Decoding of files.
     pub decode: Decode,
-    /// Model folders by name.
+    /// Models by name.
     pub models: BTreeMap<String, Model>,
     /// Which model answers which stage, and how.
     pub stages: Stages,
@@ -130,10 +132,12 @@ pub enum Background {
 }
 
 /// One of `[models]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Model {
-    /// Its folder, located (see [`locate`](crate::places::locate)).
+    /// Its folder, located (see [`locate`](crate::places::locate)); empty where it has none.
     pub path: PathBuf,
+    /// The server that holds it instead of a folder.
+    pub endpoint: Option<Endpoint>,
     /// Execution providers in order of preference.
     pub providers: Vec<String>,
     /// Variants of the graphs; `None`: graph by graph full precision, else the first there is.
@@ -258,6 +262,22 @@ impl Config {
                 .collect(),
             sets,
         }
+    }
+
+    /// Whether a model is behind an endpoint, and has no folder.
+    #[must_use]
+    pub fn is_endpoint(&self, model: &str) -> bool {
+        self.models
+            .get(model)
+            .is_some_and(|model| model.endpoint.is_some())
+    }
+
+    /// Whether a stage that is not off asks a model that is run here, by ONNX Runtime.
+    #[must_use]
+    pub fn runs_models(&self) -> bool {
+        self.models_in_use()
+            .iter()
+            .any(|name| !self.is_endpoint(name))
     }
 
     /// The names of the models that the stages which are not off ask for.

@@ -1,6 +1,6 @@
 //! The traits the outside implements. Nothing else of the world is known in here.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -142,6 +142,14 @@ pub trait Generator: 'static {
 
     /// Forgets a request; unknown ones are ignored.
     fn cancel(&mut self, request: RequestId);
+
+    /// How much of the time since a request was admitted was no work on it: it waited for room, or
+    /// for a server that was away. Asked while it runs, and once more right after the
+    /// [`Generator::step`] that ended it.
+    fn waited(&self, request: RequestId) -> Duration {
+        let _ = request;
+        Duration::ZERO
+    }
 
     /// Answers a known-good question of its own, as it does when it is loaded. Called between two
     /// steps when many records in a row have failed; must leave running requests as they are.

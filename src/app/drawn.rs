@@ -28,7 +28,7 @@ pub(super) fn warning(config: &Config) -> Option<String> {
     let stages = &config.stages;
     let drawn = |name: &str| {
         let model = config.models.get(name);
-        model.is_some_and(|model| has_tag(&model.path, DRAWN_SCENES))
+        model.is_some_and(|model| model.endpoint.is_none() && has_tag(&model.path, DRAWN_SCENES))
     };
     let captions = drawn(&stages.caption.model);
     let mut others = stages

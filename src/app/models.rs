@@ -19,14 +19,17 @@ pub(super) struct Models {
     pub(super) drawn: Option<String>,
 }
 
-/// Finds ONNX Runtime and reads every model folder in use; no graph is loaded yet.
+/// Finds ONNX Runtime, unless all models are behind endpoints, and reads every model folder in use; no
+/// graph is loaded yet, and no server asked.
 ///
 /// # Errors
 /// Every fault at once.
 pub(super) fn load(config: &Config, layers: &Layers) -> Result<Models, Faults> {
     let library = config.runtime.onnxruntime.as_deref();
     let mut faults = Vec::new();
-    if let Err(error) = models::Runtime::get(library) {
+    if config.runs_models()
+        && let Err(error) = models::Runtime::get(library)
+    {
         let key = "runtime.onnxruntime";
         let error = error.to_string();
         let problem = error.strip_prefix("runtime.onnxruntime ").unwrap_or(&error);
@@ -35,7 +38,8 @@ pub(super) fn load(config: &Config, layers: &Layers) -> Result<Models, Faults> {
     if let Err(Faults(found)) = config.check_folders(layers) {
         faults.extend(found);
     }
-    let there = |name: &str| config.models.get(name).is_some_and(|m| m.path.is_dir());
+    let folder = |name: &str| config.models.get(name).is_some_and(|m| m.path.is_dir());
+    let there = |name: &str| config.is_endpoint(name) || folder(name);
     let stages = &config.stages;
     let mut models = Models {
         generators: BTreeMap::new(),
@@ -68,7 +72,16 @@ pub(super) fn load(config: &Config, layers: &Layers) -> Result<Models, Faults> {
         }
     }
     let readers = of_kind(|kind| kind == Kind::ReadText);
-    for name in readers.into_iter().filter(|name| there(name)) {
+    for one in stages.asked().filter(|one| one.kind == Kind::ReadText) {
+        if config.is_endpoint(&one.model) {
+            let reader = &one.model;
+            let problem =
+                format!("{reader:?} is behind an endpoint, which gives texts without places");
+            let accepted = "a folder of PP-OCR (`make runtime`); or mode = \"off\"";
+            faults.push(fault(layers, &one.key("model"), problem, accepted));
+        }
+    }
+    for name in readers.into_iter().filter(|name| folder(name)) {
         let key = format!("models.{name}.path");
         let reader = settings::reader(config, name);
         let missing = models::ppocr::check(&reader.folder).err();

@@ -16,13 +16,16 @@ use crate::{
     decode::{self, DecodeSettings},
     fetch::{EXPECTED_BYTES, FetchSettings},
     kafka::{KafkaSettings, Topics},
-    models::{ModelSettings, Options, Provider, Variant, ppocr::ReaderSettings},
+    models::{
+        EndpointSettings, Key, ModelSettings, Options, Provider, Variant, ppocr::ReaderSettings,
+    },
 };
 
 /// How often positions are committed.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 
-/// The part of `limits.image_bytes` that pictures being cut into tiles may take.
+/// The part of `limits.image_bytes` that pictures may take which are being cut into tiles, or written
+/// into requests to a server.
 const AHEAD: u64 = 8;
 
 /// The settings of every Kafka client.
@@ -108,7 +111,27 @@ pub fn model(config: &Config, name: &str) -> ModelSettings {
             max_tiles: model.max_tiles,
             keep_special_tokens: model.keep_special_tokens,
         },
+        endpoint: model.endpoint.as_ref().map(|it| endpoint(config, it)),
         ..ModelSettings::new(name, &model.path)
+    }
+}
+
+fn endpoint(config: &Config, endpoint: &config::Endpoint) -> EndpointSettings {
+    let key = (endpoint.key_env.as_ref()).zip(endpoint.key.as_ref());
+    EndpointSettings {
+        key: key.map(|(variable, key)| Key {
+            variable: variable.clone(),
+            value: key.reveal().to_owned(),
+        }),
+        concurrency: endpoint.concurrency,
+        timeout: endpoint.timeout,
+        retries: endpoint.retries,
+        away: endpoint.away,
+        room: config.limits.image_bytes / AHEAD,
+        most_pixels: u64::from(config.decode.max_side)
+            .pow(2)
+            .min(config.decode.max_pixels),
+        ..EndpointSettings::new(endpoint.url.clone(), &endpoint.model)
     }
 }
 

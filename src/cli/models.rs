@@ -65,7 +65,7 @@ pub(super) fn run(common: &Common, command: Command) -> Result<(), Failure> {
 fn settings(config: &Config, model: &str) -> Result<ModelSettings, Failure> {
     if config.models.contains_key(model) {
         let settings = model_settings(config, model);
-        return if settings.path.is_dir() {
+        return if settings.endpoint.is_some() || settings.path.is_dir() {
             Ok(settings)
         } else {
             Err(Failure::Usage(format!(
@@ -96,7 +96,7 @@ fn settings(config: &Config, model: &str) -> Result<ModelSettings, Failure> {
 fn list(config: &Config, json: bool) -> Result<(), Failure> {
     let mut table = output::table([
         "model",
-        "path",
+        "path or endpoint",
         "type",
         "revision",
         "size",
@@ -106,20 +106,25 @@ fn list(config: &Config, json: bool) -> Result<(), Failure> {
     table.set_width(output::width());
     let mut rows = Vec::new();
     for (name, model) in &config.models {
+        let set = model_settings(config, name);
+        let path = place(&set);
         let Overview {
             kind,
             revision,
             bytes,
             faults,
-        } = overview(&model_settings(config, name));
+        } = overview(&set);
         let stages: Vec<_> = config.stages.of_model(name).collect();
-        let path = model.path.display().to_string();
         table.add_row([
             name.clone(),
             path.clone(),
             kind.clone(),
             revision.clone().unwrap_or_else(|| "–".to_owned()),
-            size(bytes),
+            if set.endpoint.is_some() {
+                "–".to_owned()
+            } else {
+                size(bytes)
+            },
             model.providers.join(", "),
             stages.join(", "),
         ]);
@@ -127,7 +132,9 @@ fn list(config: &Config, json: bool) -> Result<(), Failure> {
             output::note(&format!("models.{name}: {path}: {fault}"));
         }
         rows.push(json!({
-            "name": name, "path": path, "type": kind, "revision": revision, "bytes": bytes,
+            "name": name, "path": set.endpoint.is_none().then_some(&path),
+            "endpoint": set.endpoint.as_ref().map(|endpoint| endpoint.shown()),
+            "model": set.endpoint.as_ref().map(|endpoint| &endpoint.model), "type": kind, "revision": revision, "bytes": bytes,
             "providers": model.providers, "variant": model.variant, "stages": stages,
             "faults": faults,
         }));
@@ -137,6 +144,14 @@ fn list(config: &Config, json: bool) -> Result<(), Failure> {
     } else {
         output::line(&table.to_string())?;
         output::line(&photographs::listed())
+    }
+}
+
+/// Where a model is, for people; users and passwords of URLs left out.
+fn place(settings: &ModelSettings) -> String {
+    match &settings.endpoint {
+        Some(endpoint) => format!("{} at {}", endpoint.model, endpoint.shown()),
+        None => settings.path.display().to_string(),
     }
 }
 

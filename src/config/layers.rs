@@ -2,12 +2,16 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
 };
 
 use toml::{Table, Value};
 
-use super::fault::{Fault, Origin};
+use super::{
+    fault::{Fault, Origin},
+    show::redacted,
+};
 
 /// The defaults, embedded; every key is documented in there.
 pub const DEFAULT: &str = include_str!("../../config/default.toml");
@@ -30,6 +34,17 @@ pub struct Layers {
     origins: BTreeMap<String, Origin>,
     /// Names of `[[specialists]]`, in the order in which they came.
     specialists: Vec<String>,
+    variables: Variables,
+}
+
+/// The environment, for keys of servers that are named by their variables.
+#[derive(Clone)]
+struct Variables(BTreeMap<String, String>);
+
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} variables, not shown", self.0.len())
+    }
 }
 
 impl Layers {
@@ -39,6 +54,7 @@ impl Layers {
             table: Table::new(),
             origins: BTreeMap::new(),
             specialists: Vec::new(),
+            variables: Variables(sources.environment.iter().cloned().collect()),
         };
         let mut faults = Vec::new();
         let default = DEFAULT
@@ -113,8 +129,13 @@ impl Layers {
         inside.or_else(around).unwrap_or(Origin::Default)
     }
 
-    /// Every setting of these sections under its dotted key, as TOML; without those that say how
-    /// fast and where the same is done.
+    /// A variable of the environment.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        self.variables.0.get(name).cloned()
+    }
+
+    /// Every setting of these sections under its dotted key, as TOML, secrets left out; without
+    /// those that say how fast, where and by whose leave the same is done.
     #[must_use]
     pub fn settings(&self, sections: &[&str]) -> BTreeMap<String, String> {
         let mut settings = BTreeMap::new();
@@ -123,11 +144,22 @@ impl Layers {
                 spell(section, value, &mut settings);
             }
         }
-        const SPEED: [&str; 3] = ["providers", "parallel", "timeout_ms"];
         if sections.contains(&"stages") && !self.specialists.is_empty() {
             settings.insert("specialists".to_owned(), self.specialists.join(", "));
         }
-        settings.retain(|key, _| !SPEED.iter().any(|name| key.ends_with(&format!(".{name}"))));
+        const SPEED: [&str; 7] = [
+            "providers",
+            "parallel",
+            "timeout_ms",
+            "concurrency",
+            "retries",
+            "away_ms",
+            "key_env",
+        ];
+        let kept = |key: &str| key.starts_with("rules.");
+        settings.retain(|key, _| {
+            kept(key) || !SPEED.iter().any(|name| key.ends_with(&format!(".{name}")))
+        });
         settings
     }
 
@@ -171,7 +203,7 @@ fn spell(key: &str, value: &Value, settings: &mut BTreeMap<String, String>) {
             }
         }
         value => {
-            settings.insert(key.to_owned(), value.to_string());
+            settings.insert(key.to_owned(), redacted(key, value).to_string());
         }
     }
 }

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use super::{
     Background, Config, Decode, Delivery, Fetch, Kafka, Limits, Log, LogFormat, Model, Page,
-    Runtime, Topics, Variant,
+    Runtime, Topics, Variant, endpoint,
     fault::Fault,
     layers::Layers,
     reader::{Reader, Section},
@@ -234,7 +234,23 @@ fn decode(section: &Section<'_>) -> Decode {
     }
 }
 
+/// What a model must have.
+const WHERE: &str = "a folder; or, in place of `path`, `endpoint` and `model` for one on a server";
+
 fn model(_name: &str, section: &Section<'_>) -> Model {
+    match (section.has("path"), section.has("endpoint")) {
+        (false, true) => return endpoint::read(section),
+        (true, true) => {
+            section.know_all();
+            section.fault(
+                "endpoint",
+                "comes beside `path`, and a model is either a folder or behind an endpoint",
+                "one of the two; a server gets a name of its own in [models]",
+            );
+            return Model::default();
+        }
+        (_, false) => {}
+    }
     let accepted = "a list of \"cpu\", \"cuda\", \"tensorrt\", each at most once";
     // A model is its path; where it runs is said only to have it elsewhere.
     let providers = if section.has("providers") {
@@ -265,8 +281,9 @@ fn model(_name: &str, section: &Section<'_>) -> Model {
         max_tiles: limit("max_tiles", 1..=65_536),
         keep_special_tokens: section.has("keep_special_tokens")
             && section.flag("keep_special_tokens"),
-        path: locate(Path::new(&section.text("path", "a folder", not_empty))),
+        path: locate(Path::new(&section.text("path", WHERE, not_empty))),
         providers,
+        endpoint: None,
     }
 }
 
@@ -383,6 +400,10 @@ pub(super) fn count(
     u32::try_from(section.number(key, bounds)).expect("bug: bounds of a count fit 32 bits")
 }
 
-fn size(section: &Section<'_>, key: &str, bounds: std::ops::RangeInclusive<u64>) -> usize {
+pub(super) fn size(
+    section: &Section<'_>,
+    key: &str,
+    bounds: std::ops::RangeInclusive<u64>,
+) -> usize {
     usize::try_from(section.number(key, bounds)).expect("bug: bounds of a size fit the machine")
 }

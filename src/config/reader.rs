@@ -285,6 +285,16 @@ impl<'a> Section<'a> {
         self.asked.borrow_mut().insert(key.to_owned());
     }
 
+    /// Marks every key of this section as known: it has a fault that says it all.
+    pub(super) fn know_all(&self) {
+        self.table.keys().for_each(|key| self.seen(key));
+    }
+
+    /// A variable of the environment, under its own name.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        self.reader.layers.variable(name)
+    }
+
     /// Whether a key that may be left out is there.
     pub(super) fn has(&self, key: &str) -> bool {
         self.seen(key);

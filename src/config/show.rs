@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::{Layers, Origin};
+use super::{Layers, Origin, endpoint};
 
 /// What stands in place of a secret.
 const REDACTED: &str = "[redacted]";
@@ -46,21 +46,29 @@ fn collect(table: &Table, prefix: &str, layers: &Layers, keys: &mut Vec<Shown>) 
         match value {
             Value::Table(inner) => collect(inner, &key, layers, keys),
             value => {
-                let value = if is_secret(&key) {
-                    Value::String(REDACTED.to_owned())
-                } else {
-                    value.clone()
-                };
                 keys.push(Shown {
                     origin: layers.origin(&key),
+                    value: redacted(&key, value),
                     key,
-                    value,
                 });
             }
         }
     }
 }
 
-fn is_secret(key: &str) -> bool {
-    key.starts_with("kafka.options.") && SECRET.iter().any(|part| key.contains(part))
+/// The value of a key as it may be shown.
+pub(super) fn redacted(key: &str, value: &Value) -> Value {
+    let secret = || Value::String(REDACTED.to_owned());
+    if key.starts_with("kafka.options.") && SECRET.iter().any(|part| key.contains(part)) {
+        return secret();
+    }
+    let of_a_model = key.strip_prefix("models.");
+    match (of_a_model.and_then(|key| key.rsplit_once('.')), value) {
+        (Some((_, "endpoint")), Value::String(url)) => {
+            endpoint::shown(url).map_or_else(secret, Value::String)
+        }
+        // A key that was put in the place of its variable's name.
+        (Some((_, "key_env")), Value::String(name)) if !endpoint::is_variable(name) => secret(),
+        _ => value.clone(),
+    }
 }

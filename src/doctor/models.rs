@@ -1,6 +1,6 @@
-//! Model folders: whole, loaded, self-checked.
+//! Model folders: whole, loaded, self-checked. Servers that have a model: there, and serving it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use vila2_actors::{annotation::ModelFacts, error::ModelError};
 
@@ -8,13 +8,16 @@ use super::{Finding, bytes};
 use crate::{
     app::{model_prompts, model_settings, reader_settings},
     config::{Config, Kind},
-    models::{LoadError, Runtime, open_generator, overview, ppocr},
+    models::{EndpointSettings, LoadError, Runtime, endpoint, open_generator, overview, ppocr},
     places,
 };
 
 /// What to do about a folder that is not whole.
 const WHOLE: &str = "fetch it again with `vila2 models pull`, or set models.NAME.path to a whole \
                      folder";
+
+/// How long a server may take to say what it serves.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
     let used = config.models_in_use();
@@ -33,6 +36,15 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
             if !used.contains(&name.as_str()) {
                 return Finding::ok(subject, "no stage uses it; not looked at");
             }
+            if reads == Some(name.as_str()) && model.endpoint.is_some() {
+                let found = "stages.read_text asks it, and a server gives texts without places";
+                let advice = "set stages.read_text.model to a folder of PP-OCR (`make runtime`), or \
+                              stages.read_text.mode to \"off\"";
+                return Finding::fault(subject, found, advice);
+            }
+            if let Some(endpoint) = model_settings(config, name).endpoint {
+                return server(name, subject, &endpoint);
+            }
             if !model.path.is_dir() {
                 let found = places::no_folder(&model.path);
                 let advice = format!(
@@ -48,6 +60,36 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
             }
         })
         .collect()
+}
+
+/// Asks a server what it serves; no picture, which may cost.
+fn server(name: &str, subject: String, endpoint: &EndpointSettings) -> Finding {
+    let url = endpoint.shown();
+    let model = &endpoint.model;
+    match endpoint::look(name, endpoint, PATIENCE.min(endpoint.timeout)) {
+        Err(error) => Finding::told(subject, &error),
+        Ok(served) if served.names.is_empty() => Finding::warning(
+            subject,
+            format!("{url} answers, and does not say what it serves"),
+            format!("`vila2 models check {name}` asks `{model}` about a drawn picture"),
+        ),
+        Ok(served) if served.names.contains(model) => {
+            let revision = served.revision(endpoint);
+            Finding::ok(
+                subject,
+                format!("{url} serves `{model}`, revision {revision}"),
+            )
+        }
+        // Some know a model by more names than they list.
+        Ok(served) => Finding::warning(
+            subject,
+            format!(
+                "{url} does not list `{model}`; it serves {}",
+                served.names.join(", ")
+            ),
+            format!("set models.{name}.model to one of them; `vila2 models check {name}` tries it"),
+        ),
+    }
 }
 
 fn generator(config: &Config, name: &str, subject: String) -> Finding {

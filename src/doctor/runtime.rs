@@ -12,6 +12,10 @@ use crate::{
 const SUBJECT: &str = "ONNX Runtime";
 
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
+    if !config.runs_models() {
+        let found = "not needed: every model in use is behind an endpoint";
+        return vec![Finding::ok(SUBJECT, found)];
+    }
     let library = config.runtime.onnxruntime.as_deref();
     let runtime = match Runtime::get(library) {
         Ok(runtime) => runtime,
@@ -29,7 +33,8 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
         built_in.join(", ")
     );
     let mut findings = vec![Finding::ok(SUBJECT, found)];
-    for name in config.models_in_use() {
+    let here = |name: &&str| !config.is_endpoint(name);
+    for name in config.models_in_use().into_iter().filter(here) {
         findings.extend(providers(config, name));
     }
     findings

@@ -3,17 +3,18 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{
-    FolderError, ModelSettings, hub, ppocr,
+    FolderError, ModelSettings, endpoint, hub, ppocr,
     registry::{self, Refused},
 };
 
 /// A model folder at a glance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overview {
-    /// `config.json: model_type`, or `pp-ocr`; `unknown` where neither can be told.
+    /// `config.json: model_type`, `pp-ocr` or `endpoint`; `unknown` where neither can be told.
     pub kind: String,
     /// See [`HubFolder::revision`](super::HubFolder::revision); `None` where there are faults.
     pub revision: Option<String>,
@@ -26,9 +27,26 @@ pub struct Overview {
 /// What stands for PP-OCR, which has no `config.json`.
 pub const PP_OCR: &str = "pp-ocr";
 
-/// Reads the folder of a model, and opens no session. Files are read for the revision once.
+/// What stands for a model behind an endpoint.
+pub const ENDPOINT: &str = "endpoint";
+
+/// How long a server may take to say what it serves, where a person waits for a list.
+const GLANCE: Duration = Duration::from_secs(5);
+
+/// Reads the folder of a model, and opens no session. Files are read for the revision once. A server
+/// that has the model is asked what it serves.
 #[must_use]
 pub fn overview(settings: &ModelSettings) -> Overview {
+    if let Some(endpoint) = &settings.endpoint {
+        let served = endpoint::look(&settings.name, endpoint, GLANCE);
+        let fault = served.as_ref().err().cloned();
+        return Overview {
+            kind: ENDPOINT.to_owned(),
+            revision: served.ok().map(|served| served.revision(endpoint)),
+            bytes: 0,
+            faults: fault.into_iter().collect(),
+        };
+    }
     let path = &settings.path;
     let mut overview = Overview {
         kind: "unknown".to_owned(),

@@ -1,4 +1,4 @@
-//! ONNX Runtime sessions, hub folders, and one folder per architecture.
+//! ONNX Runtime sessions, hub folders, one folder per architecture, and servers that have a model.
 //!
 //! ```text
 //! settings    the settings of one model
@@ -17,6 +17,7 @@
 //! trial       whether a generator answers, and how fast
 //! pull        fetching a folder from a hub
 //! generation  greedy decoding with continuous batching, for any decoder of that convention
+//! endpoint    a model behind a server, which has no folder
 //! smolvlm     the adapter for SmolVLM and Idefics3
 //! geometry    the relater: spatial relations from boxes alone
 //! ppocr       the text reader: detection, direction, recognition
@@ -29,6 +30,7 @@ mod beside;
 pub mod card;
 pub mod describe;
 mod disk;
+pub mod endpoint;
 pub mod error;
 pub mod generation;
 pub mod geometry;
@@ -45,6 +47,7 @@ pub mod smolvlm;
 pub mod trial;
 
 pub use describe::overview;
+pub use endpoint::{EndpointSettings, Key};
 pub use error::LoadError;
 pub use hub::{FolderError, Graph, HubFolder, Variant};
 pub use registry::{GeneratorFolder, load_generator, open_generator};

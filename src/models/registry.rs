@@ -9,6 +9,7 @@ use vila2_actors::{
 
 use super::{
     adapter::{Adapter, OpenedFolder},
+    endpoint,
     error::LoadError,
     hub::{self, FolderError},
     runtime::Runtime,
@@ -51,20 +52,26 @@ pub(super) fn open(settings: &ModelSettings) -> Result<Box<dyn OpenedFolder>, Re
     }
 }
 
-/// A generator's folder, read and found whole; no session is open yet.
+/// A generator's folder, read and found whole; no session is open yet. Or what stands for it where a
+/// server has the model; it was not asked yet.
 #[derive(Debug, Clone)]
 pub struct GeneratorFolder {
-    opened: Arc<dyn OpenedFolder>,
+    /// `None`: see [`ModelSettings::endpoint`].
+    opened: Option<Arc<dyn OpenedFolder>>,
     settings: ModelSettings,
 }
 
 impl GeneratorFolder {
-    /// Whether a prompt of the configuration can be asked at all.
+    /// Whether a prompt of the configuration can be asked at all, as far as can be told here: a
+    /// server's template and length are its own.
     ///
     /// # Errors
     /// What is wrong with it, in words.
     pub fn try_prompt(&self, text: &str, max_tokens: u32) -> Result<(), String> {
-        let tried = self.opened.try_prompt(text, max_tokens);
+        let Some(opened) = &self.opened else {
+            return Ok(());
+        };
+        let tried = opened.try_prompt(text, max_tokens);
         tried.map_err(|error| error.to_string())
     }
 
@@ -74,14 +81,17 @@ impl GeneratorFolder {
     #[must_use]
     pub fn load(self) -> Load<dyn Generator> {
         let Self { opened, settings } = self;
-        let first = Mutex::new(Some(opened));
+        if let Some(endpoint) = &settings.endpoint {
+            return endpoint::load(&settings.name, endpoint);
+        }
+        let first = Mutex::new(opened);
         Arc::new(move || {
             let opened = first.lock().unwrap_or_else(PoisonError::into_inner).take();
             match opened {
                 Some(opened) => opened.load(&settings),
-                None => open_generator(&settings)
+                None => open(&settings)
+                    .map_err(|refused| told(refused, &settings))
                     .map_err(|error| ModelError::Broken(error.to_string()))?
-                    .opened
                     .load(&settings),
             }
         })
@@ -89,29 +99,38 @@ impl GeneratorFolder {
 }
 
 /// Reads a model folder and chooses the adapter by `config.json: model_type`. Reading opens no
-/// session, so that all faults of configuration are told at start.
+/// session, so that all faults of configuration are told at start. A model behind an endpoint needs
+/// neither folder nor ONNX Runtime.
 ///
 /// # Errors
 /// [`LoadError`], every fault of the folder at once.
 pub fn open_generator(settings: &ModelSettings) -> Result<GeneratorFolder, LoadError> {
-    // The folder before the library: a fault of the one must not hide those of the other.
-    let opened = open(settings).map_err(|refused| match refused {
-        Refused::Folder(error) => LoadError::Folder {
-            name: settings.name.clone(),
-            error,
-        },
+    let opened = match settings.endpoint {
+        Some(_) => None,
+        None => {
+            // The folder before the library: a fault of the one must not hide those of the other.
+            let opened = open(settings).map_err(|refused| told(refused, settings))?;
+            Runtime::get(settings.library.as_deref())?;
+            Some(Arc::from(opened))
+        }
+    };
+    Ok(GeneratorFolder {
+        opened,
+        settings: settings.clone(),
+    })
+}
+
+fn told(refused: Refused, settings: &ModelSettings) -> LoadError {
+    let name = settings.name.clone();
+    match refused {
+        Refused::Folder(error) => LoadError::Folder { name, error },
         Refused::Unsupported(model_type) => LoadError::Unsupported {
-            name: settings.name.clone(),
+            name,
             path: settings.path.clone(),
             model_type,
             accepted: accepted(),
         },
-    })?;
-    Runtime::get(settings.library.as_deref())?;
-    Ok(GeneratorFolder {
-        opened: Arc::from(opened),
-        settings: settings.clone(),
-    })
+    }
 }
 
 /// [`open_generator`], for those who ask nothing of the folder.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{
+    endpoint::EndpointSettings,
     hub::{Graph, Variant},
     session::{Provider, SessionSettings},
 };
@@ -16,8 +17,10 @@ const SMALL_GRAPH: u64 = 16 << 20;
 pub struct ModelSettings {
     /// Its name in the configuration; goes into every record.
     pub name: String,
-    /// The model folder.
+    /// The model folder; empty where it has none.
     pub path: PathBuf,
+    /// The server that has it instead of a folder; what is below is for folders.
+    pub endpoint: Option<EndpointSettings>,
     /// Path of the ONNX Runtime library (`runtime.onnxruntime`); `None` searches.
     pub library: Option<PathBuf>,
     /// Providers in order of preference; see [`SessionSettings::providers`].
@@ -62,6 +65,7 @@ impl ModelSettings {
         Self {
             name: name.into(),
             path: path.into(),
+            endpoint: None,
             library: None,
             providers: vec![Provider::Cpu],
             threads: None,

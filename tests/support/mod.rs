@@ -5,6 +5,7 @@
 pub mod answers;
 pub mod apache_kafka;
 pub mod captions;
+pub mod completions;
 pub mod engine;
 pub mod family;
 pub mod faults;

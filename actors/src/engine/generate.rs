@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     activity::Working,
+    annotation::ModelFacts,
     delivery::Worked,
     error::ModelError,
     ports::{Generated, Generator, RequestId},
@@ -77,8 +78,35 @@ struct Running {
     id: RequestId,
     ask: Asked,
     started: Instant,
+    /// The part of it that the model was only waiting, as it said last.
+    waited: Duration,
     steps: u32,
     _working: Working,
+}
+
+impl Running {
+    /// How long the model has been working on it.
+    fn spent(&self, now: Instant) -> Duration {
+        now.duration_since(self.started).saturating_sub(self.waited)
+    }
+
+    /// The question, with this run counted as work that came to nothing.
+    fn suspect(mut self) -> Asked {
+        self.ask.ticket.spent += self.spent(Instant::now());
+        self.ask
+    }
+
+    fn answer(self, result: Result<Generated, Failure>, facts: &Arc<ModelFacts>) {
+        let worked = self.worked();
+        self.ask.answer(result, worked, facts);
+    }
+
+    fn worked(&self) -> Worked {
+        Worked {
+            waited: self.waited,
+            ..Worked::since(self.started)
+        }
+    }
 }
 
 impl Generate {
@@ -144,6 +172,7 @@ impl Generate {
                 }
             }
         }
+        self.look_at_waits();
         let running: Vec<RequestId> = self.running.iter().rev().map(|one| one.id).collect();
         for id in running {
             // A cancel that failed has made suspects of all that ran: they are swept next time.
@@ -151,16 +180,26 @@ impl Generate {
                 return;
             };
             let running = &self.running[index];
-            let worked = now.duration_since(running.started);
-            if let Some(cut) = self.host.cut(&running.ask.ticket, worked) {
-                let Running { ask, started, .. } = self.leave(index);
-                ask.answer(
-                    Err(Failure::Cut(cut)),
-                    Worked::since(started),
-                    &self.host.facts,
-                );
+            if let Some(cut) = self.host.cut(&running.ask.ticket, running.spent(now)) {
+                let running = self.leave(index);
+                running.answer(Err(Failure::Cut(cut)), &self.host.facts);
                 self.cancel(id);
             }
+        }
+    }
+
+    /// Asks the model how long it has only been waiting. One that cannot say will fail in what it is
+    /// called for next.
+    fn look_at_waits(&mut self) {
+        let running = &mut self.running;
+        let looked = self.host.call(|generator| {
+            for one in running {
+                one.waited = generator.waited(one.id);
+            }
+            Ok(())
+        });
+        if let Err(error) = looked {
+            tracing::debug!(engine = self.host.name, "does not say what waited: {error}");
         }
     }
 
@@ -247,6 +286,7 @@ impl Generate {
                     id,
                     ask,
                     started,
+                    waited: Duration::ZERO,
                     steps: 0,
                 });
                 if let Err(error) = admitted {
@@ -270,7 +310,9 @@ impl Generate {
         }
         self.host.counters.stepped(self.running.len());
         self.host.batch.record(self.running.len() as f64);
-        match self.host.call(Generator::step) {
+        let stepped = self.host.call(Generator::step);
+        self.look_at_waits();
+        match stepped {
             Err(error) => self.failed(&error),
             Ok(answers) => {
                 if let Some((_, steps)) = &mut self.group {
@@ -298,29 +340,24 @@ impl Generate {
     }
 
     fn finish(&mut self, index: usize, generated: Generated) {
-        let Running { ask, started, .. } = self.leave(index);
+        let running = self.leave(index);
         let tokens = u64::from(generated.tokens);
         (self.host.counters.tokens).fetch_add(tokens, Ordering::Relaxed);
         self.host.tokens.increment(tokens);
-        ask.answer(Ok(generated), Worked::since(started), &self.host.facts);
+        running.answer(Ok(generated), &self.host.facts);
     }
 
     /// The model blames one request: it runs again, once and alone.
     fn fault(&mut self, index: usize, error: &ModelError) {
         let retried = self.alone;
-        let Running {
-            id,
-            mut ask,
-            started,
-            ..
-        } = self.leave(index);
-        self.cancel(id);
-        let (spent, attempts) = self.host.blame(&ask.ticket);
+        let running = self.leave(index);
+        self.cancel(running.id);
+        let (spent, attempts) = self.host.blame(&running.ask.ticket);
         if retried || spent || rejects(error) {
-            (self.host).refuse(ask, Worked::since(started), error, attempts);
+            let worked = running.worked();
+            (self.host).refuse(running.ask, worked, error, attempts);
         } else {
-            ask.ticket.spent += started.elapsed();
-            self.suspects.push_back(ask);
+            self.suspects.push_back(running.suspect());
         }
     }
 
@@ -329,16 +366,13 @@ impl Generate {
     fn failed(&mut self, error: &ModelError) {
         let members = self.stop_running(error);
         let lone = members.len() == 1;
-        for Running {
-            mut ask, started, ..
-        } in members
-        {
-            let (spent, attempts) = self.host.blame(&ask.ticket);
+        for running in members {
+            let (spent, attempts) = self.host.blame(&running.ask.ticket);
             if lone && spent && self.host.alive() {
-                (self.host).refuse(ask, Worked::since(started), error, attempts);
+                let worked = running.worked();
+                (self.host).refuse(running.ask, worked, error, attempts);
             } else {
-                ask.ticket.spent += started.elapsed();
-                self.suspects.push_back(ask);
+                self.suspects.push_back(running.suspect());
             }
         }
     }
@@ -371,10 +405,7 @@ impl Generate {
         if let Err(error) = cancelled {
             // An error of the whole, but the one to blame has left: nobody else is.
             let members = self.stop_running(&error);
-            (self.suspects).extend(members.into_iter().map(|mut member| {
-                member.ask.ticket.spent += member.started.elapsed();
-                member.ask
-            }));
+            (self.suspects).extend(members.into_iter().map(Running::suspect));
         }
     }
 

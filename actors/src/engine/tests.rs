@@ -1,5 +1,7 @@
 //! One engine, without stages.
 
+mod waits;
+
 use std::{
     sync::{Arc, Mutex, mpsc},
     time::{Duration, Instant},

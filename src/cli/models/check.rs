@@ -13,7 +13,7 @@ use crate::{
     models::{
         LoadError, ModelSettings,
         describe::is_pp_ocr,
-        open_generator,
+        endpoint, open_generator,
         ppocr::{self, ReaderSettings},
         trial,
     },
@@ -41,7 +41,7 @@ pub(super) fn run(config: &Config, models: Vec<String>, json: bool) -> Result<()
     let mut failed = 0;
     for (name, settings) in named.iter().zip(&settings) {
         let spinner = progress::spinner(&format!("trying {name}"));
-        let tried = if is_pp_ocr(&settings.path) {
+        let tried = if settings.endpoint.is_none() && is_pp_ocr(&settings.path) {
             reader(settings, &pictures)
         } else {
             generator(config, settings, &pictures)
@@ -100,7 +100,12 @@ fn generator(
     if !faults.is_empty() {
         return Err(faults.join("; "));
     }
-    let mut model = folder.load()().map_err(|error| error.to_string())?;
+    // Whoever looks on does not want to wait for a server to come.
+    let load = match &settings.endpoint {
+        Some(endpoint) => endpoint::load(&settings.name, &endpoint.impatient()),
+        None => folder.load(),
+    };
+    let mut model = load().map_err(|error| error.to_string())?;
     let loaded = started.elapsed();
     let caption = &config.stages.caption;
     let prompt = Prompt {
@@ -115,12 +120,19 @@ fn generator(
     let alone = ask(&pictures[..1])?;
     let together = ask(pictures)?;
     let text = &alone.answers[0].text;
+    // A server's first token does not come before its last.
+    let first = match &settings.endpoint {
+        Some(_) => String::new(),
+        None => format!(
+            " (first after {:.0} ms)",
+            alone.first_token.as_secs_f64() * 1e3
+        ),
+    };
     let line = format!(
-        "loads in {:.1} s, passes its self-check; {:.0} tokens/s alone (first after {:.0} ms), {:.0} \
-         tokens/s with {} pictures at once; it says: {text}",
+        "loads in {:.1} s, passes its self-check; {:.0} tokens/s alone{first}, {:.0} tokens/s \
+         with {} pictures at once; it says: {text}",
         loaded.as_secs_f64(),
         alone.tokens_per_second(),
-        alone.first_token.as_secs_f64() * 1e3,
         together.tokens_per_second(),
         pictures.len(),
     );
@@ -128,18 +140,19 @@ fn generator(
         "load_ms": loaded.as_millis() as u64,
         "revision": model.facts().revision,
         "self_check": "passed",
-        "alone": figures(&alone),
-        "together": figures(&together),
+        "alone": figures(&alone, settings),
+        "together": figures(&together, settings),
         "text": text,
     });
     Ok((line, value))
 }
 
-fn figures(trial: &trial::Trial) -> Value {
+fn figures(trial: &trial::Trial, settings: &ModelSettings) -> Value {
+    let first_token = settings.endpoint.is_none().then_some(trial.first_token);
     json!({
         "pictures": trial.answers.len(),
         "tokens": trial.tokens(),
-        "first_token_ms": trial.first_token.as_secs_f64() * 1e3,
+        "first_token_ms": first_token.map(|first| first.as_secs_f64() * 1e3),
         "total_ms": trial.total.as_secs_f64() * 1e3,
         "tokens_per_second": trial.tokens_per_second(),
     })

@@ -1,5 +1,7 @@
 //! `vila2 models inspect`.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{settings, size};
@@ -7,13 +9,22 @@ use crate::{
     cli::{Failure, output},
     config::Config,
     models::{
+        EndpointSettings,
+        describe::ENDPOINT,
+        endpoint::look,
         inspect::{Inspected, TensorFacts, inspect},
         overview,
     },
 };
 
+/// How long a server may take to say what it serves.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 pub(super) fn run(config: &Config, model: &str, json: bool) -> Result<(), Failure> {
     let settings = settings(config, model)?;
+    if let Some(endpoint) = &settings.endpoint {
+        return server(&settings.name, endpoint, json);
+    }
     let question = &config.stages.caption.prompts[0];
     let overview = overview(&settings);
     if !overview.faults.is_empty() {
@@ -45,6 +56,27 @@ pub(super) fn run(config: &Config, model: &str, json: bool) -> Result<(), Failur
         size(overview.bytes)
     ))?;
     print(&inspected)
+}
+
+/// There is nothing inside to be seen: what the server says.
+fn server(name: &str, endpoint: &EndpointSettings, json: bool) -> Result<(), Failure> {
+    let served = look(name, endpoint, endpoint.timeout.min(PATIENCE)).map_err(Failure::Failed)?;
+    let (url, model) = (endpoint.shown(), &endpoint.model);
+    let revision = served.revision(endpoint);
+    if json {
+        return output::json(&json!({
+            "endpoint": url, "model": model, "type": ENDPOINT, "revision": revision,
+            "serves": served.names, "concurrency": endpoint.concurrency,
+        }));
+    }
+    let serves = match served.names.as_slice() {
+        [] => "it does not say what it serves".to_owned(),
+        names => format!("it serves {}", names.join(", ")),
+    };
+    output::line(&format!(
+        "{model} at {url}: {ENDPOINT}, revision {revision}, {} questions at once; {serves}",
+        endpoint.concurrency
+    ))
 }
 
 fn print(inspected: &Inspected) -> Result<(), Failure> {
