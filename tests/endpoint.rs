@@ -224,9 +224,10 @@ fn a_topic_is_captioned_although_the_server_is_killed_twice() {
     let mut server = {
         let kills = Arc::clone(&kills);
         Completions::start(move |question| {
+            // The program's own question is none of them.
             let held = match kills.load(Ordering::SeqCst) {
-                0 => question.number >= 6,
-                1 => question.number >= 18,
+                0 => (6..99).contains(&question.number),
+                1 => (18..99).contains(&question.number),
                 _ => false,
             };
             if held { Reply::Hold } else { Reply::Size }

@@ -329,7 +329,7 @@ impl Server {
         };
         match status.as_u16() {
             400 | 413 | 415 | 422 => Fault::Refused(what),
-            401 | 402 | 403 => {
+            401..=403 => {
                 let to_do = match &self.settings.key {
                     Some(key) => format!(
                         "give {} (models.{name}.key_env) a key that may use `{model}`",
