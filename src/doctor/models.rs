@@ -36,7 +36,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
             if !used.contains(&name.as_str()) {
                 return Finding::ok(subject, "no stage uses it; not looked at");
             }
-            if reads == Some(name.as_str()) && model.endpoint.is_some() {
+            if reads(name) && model.endpoint.is_some() {
                 let found = "stages.read_text asks it, and a server gives texts without places";
                 let advice = "set stages.read_text.model to a folder of PP-OCR (`make runtime`), or \
                               stages.read_text.mode to \"off\"";
