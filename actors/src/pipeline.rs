@@ -125,8 +125,8 @@ struct Engines {
     caption: GenerateEngine,
     /// For each specialist of the configuration; `None` where it is off.
     experts: Vec<Option<Expert>>,
-    /// Each engine once, however many stages ask it.
-    all: BTreeMap<String, Expert>,
+    /// Each engine once, however many stages ask it, in the order in which they do.
+    all: Vec<(String, Expert)>,
     /// What all of them hold of pictures.
     footprint: Footprint,
 }
@@ -135,7 +135,7 @@ struct Engines {
 struct Starting<'a> {
     chain: &'a Arc<Chain>,
     ports: &'a Ports,
-    all: BTreeMap<String, Expert>,
+    all: Vec<(String, Expert)>,
     loads: Vec<Loads>,
     faults: Vec<String>,
 }
@@ -143,14 +143,14 @@ struct Starting<'a> {
 impl Starting<'_> {
     /// The generator of this name, started by the first stage that asks it.
     fn generator(&mut self, stage: Stage, name: &str) -> Option<GenerateEngine> {
-        if let Some(Expert::Generate(engine)) = self.all.get(name) {
+        if let Some(Expert::Generate(engine)) = self.known(name) {
             return Some(engine.clone());
         }
         let load = Arc::clone(self.found(stage, name, self.ports.generators.get(name))?);
         let (engine, loading) = Engine::of_generator(name, load, self.chain);
         self.loads.push(Loads::new(name, &engine, loading));
         let expert = Expert::Generate(engine.clone());
-        self.all.insert(name.to_owned(), expert);
+        self.all.push((name.to_owned(), expert));
         Some(engine)
     }
 
@@ -162,7 +162,7 @@ impl Starting<'_> {
         match &config.task {
             Task::Ground(_) | Task::Answer(_) => self.generator(stage, name).map(Expert::Generate),
             Task::Relate { .. } => {
-                if let Some(known) = self.all.get(&key) {
+                if let Some(known) = self.known(&key) {
                     return Some(known.clone());
                 }
                 let load = self.found(stage, name, self.ports.relaters.get(name))?;
@@ -173,7 +173,7 @@ impl Starting<'_> {
                 self.add(key, Expert::Relate(engine))
             }
             Task::ReadText { .. } => {
-                if let Some(known) = self.all.get(&key) {
+                if let Some(known) = self.known(&key) {
                     return Some(known.clone());
                 }
                 let load = self.found(stage, name, self.ports.text_readers.get(name))?;
@@ -186,8 +186,14 @@ impl Starting<'_> {
         }
     }
 
+    fn known(&self, key: &str) -> Option<&Expert> {
+        let mut all = self.all.iter();
+        all.find(|(known, _)| known == key)
+            .map(|(_, expert)| expert)
+    }
+
     fn add(&mut self, key: String, expert: Expert) -> Option<Expert> {
-        self.all.insert(key, expert.clone());
+        self.all.push((key, expert.clone()));
         Some(expert)
     }
 
@@ -209,7 +215,7 @@ impl Engines {
         let mut starting = Starting {
             chain,
             ports,
-            all: BTreeMap::new(),
+            all: Vec::new(),
             loads: Vec::new(),
             faults: Vec::new(),
         };
@@ -273,7 +279,7 @@ impl Engines {
                 Expert::Read(engine) => Box::new(engine.clone()),
             }
         };
-        self.all.values().map(any).collect()
+        self.all.iter().map(|(_, expert)| any(expert)).collect()
     }
 }
 
