@@ -21,8 +21,8 @@ use crate::{
     ledger::Ledger,
     message::{Admitted, PublishMessage},
     ports::{
-        Decoder, Fetcher, Footprint, Generator, Load, Merger, Publisher, Relater, Repeats, Source,
-        TextReader,
+        BatchModel, Decoder, Fetcher, Footprint, Generator, Load, Merger, Publisher, Relater,
+        Repeats, Source, TextReader,
     },
     stage::Stage,
     stages::{
@@ -161,40 +161,53 @@ impl Starting<'_> {
         let key = format!("{} {name}", config.task.kind());
         match &config.task {
             Task::Ground(_) | Task::Answer(_) => self.generator(stage, name).map(Expert::Generate),
-            Task::Relate { .. } => {
-                if let Some(known) = self.known(&key) {
-                    return Some(known.clone());
-                }
-                let load = self.found(stage, name, self.ports.relaters.get(name))?;
-                let (engine, loading) =
-                    Engine::of_batch_model(stage.as_str(), Arc::clone(load), self.chain);
-                self.loads
-                    .push(Loads::new(stage.as_str(), &engine, loading));
-                self.add(key, Expert::Relate(engine))
-            }
-            Task::ReadText { .. } => {
-                if let Some(known) = self.known(&key) {
-                    return Some(known.clone());
-                }
-                let load = self.found(stage, name, self.ports.text_readers.get(name))?;
-                let (engine, loading) =
-                    Engine::of_batch_model(stage.as_str(), Arc::clone(load), self.chain);
-                self.loads
-                    .push(Loads::new(stage.as_str(), &engine, loading));
-                self.add(key, Expert::Read(engine))
-            }
+            Task::Relate { .. } => self.batch(
+                stage,
+                name,
+                key,
+                self.ports.relaters.get(name),
+                Expert::Relate,
+            ),
+            Task::ReadText { .. } => self.batch(
+                stage,
+                name,
+                key,
+                self.ports.text_readers.get(name),
+                Expert::Read,
+            ),
         }
+    }
+
+    /// The engine of a model that answers batches, which has the name of the first stage that asks it.
+    fn batch<M, Q, A>(
+        &mut self,
+        stage: Stage,
+        name: &str,
+        key: String,
+        load: Option<&Load<M>>,
+        expert: fn(Engine<Q, A>) -> Expert,
+    ) -> Option<Expert>
+    where
+        M: BatchModel<Question = Q, Answer = A> + ?Sized,
+        Q: Send + Sync + Clone + 'static,
+        A: Send + 'static,
+    {
+        if let Some(known) = self.known(&key) {
+            return Some(known.clone());
+        }
+        let load = Arc::clone(self.found(stage, name, load)?);
+        let (engine, loading) = Engine::of_batch_model(stage.as_str(), load, self.chain);
+        self.loads
+            .push(Loads::new(stage.as_str(), &engine, loading));
+        let expert = expert(engine);
+        self.all.push((key, expert.clone()));
+        Some(expert)
     }
 
     fn known(&self, key: &str) -> Option<&Expert> {
         let mut all = self.all.iter();
         all.find(|(known, _)| known == key)
             .map(|(_, expert)| expert)
-    }
-
-    fn add(&mut self, key: String, expert: Expert) -> Option<Expert> {
-        self.all.push((key, expert.clone()));
-        Some(expert)
     }
 
     fn found<T>(&mut self, stage: Stage, name: &str, found: Option<T>) -> Option<T> {

@@ -40,8 +40,8 @@ pub trait Repeats: Send + Sync + 'static {
 }
 
 /// What a record asks: a hash over the bytes of its picture, its own prompt where it brings one, the
-/// limit of tokens in effect, the caption that came with the picture, and the round. Of two records of one chain with
-/// the same question one answer is enough.
+/// limit of tokens in effect, the caption that came with the picture, and the round. Of two records
+/// of one chain with the same question one answer is enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct QuestionId(pub [u8; 16]);
 

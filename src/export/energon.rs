@@ -64,14 +64,6 @@ impl Energon {
         self.shards.add();
         Ok(())
     }
-
-    /// A shard ends between records only: the samples of one stay together.
-    fn end_full(&mut self) -> Result<Result<(), Reason>, Error> {
-        if self.shards.is_full() {
-            self.end_shard()?;
-        }
-        Ok(Ok(()))
-    }
 }
 
 impl Sink for Energon {
@@ -81,7 +73,7 @@ impl Sink for Energon {
             for number in 0..sample.composed.turns.len() {
                 self.put(sample, &format!("{key}{number:03}"), Some(number))?;
             }
-            return self.end_full();
+            return Ok(Ok(()));
         }
         let key = match sample.source_key {
             Some(own) if !self.images => {
@@ -92,8 +84,7 @@ impl Sink for Energon {
             }
             _ => key,
         };
-        self.put(sample, &key, None)?;
-        self.end_full()
+        self.put(sample, &key, None).map(Ok)
     }
 
     fn end_shard(&mut self) -> Result<(), Error> {

@@ -109,9 +109,6 @@ impl Sink for Hf {
         });
         table.push(cells)?;
         self.shards.add();
-        if self.shards.is_full() {
-            self.end_shard()?;
-        }
         Ok(Ok(()))
     }
 

@@ -43,9 +43,6 @@ impl Sink for Llava {
         }
         self.entries.push_str(&entry.to_string());
         self.shards.add();
-        if self.shards.is_full() {
-            self.end_shard()?;
-        }
         Ok(Ok(()))
     }
 

@@ -265,7 +265,7 @@ pub struct Report {
 
 /// Writes a format.
 trait Sink {
-    /// Adds a record; `Err` inside: it cannot be in there.
+    /// Adds a record to the open shard, or begins one; `Err` inside: it cannot be in there.
     fn add(&mut self, sample: &Sample<'_>) -> Result<Result<(), Reason>, Error>;
     /// Ends the open shard, where there is one.
     fn end_shard(&mut self) -> Result<(), Error>;

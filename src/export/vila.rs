@@ -62,9 +62,6 @@ impl Sink for Vila {
         tar.put(&format!("{key}.json"), members.as_bytes())?;
         self.texts.insert(record.url.clone(), text.clone());
         self.shards.add();
-        if self.shards.is_full() {
-            self.end_shard()?;
-        }
         Ok(Ok(()))
     }
 

@@ -66,9 +66,6 @@ impl Sink for Webdataset {
         });
         table.push(cells)?;
         self.shards.add();
-        if self.shards.is_full() {
-            self.end_shard()?;
-        }
         Ok(Ok(()))
     }
 

@@ -240,6 +240,10 @@ impl<'a> Work<'a> {
                     };
                     match lane.sink.add(&sample)? {
                         Ok(()) => {
+                            // Between records only: the samples of one stay together.
+                            if lane.sink.shards().is_full() {
+                                lane.sink.end_shard()?;
+                            }
                             lane.report.written += 1;
                             lane.report.without_original += u64::from(composed.without_original);
                         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
+use vila2_actors::stage::in_path_order;
 
 /// An output record.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -97,16 +98,16 @@ impl Record {
     pub fn read(json: &[u8]) -> Result<Self, serde_json::Error> {
         let raw: Raw = serde_json::from_slice(json)?;
         let model = |stage: &str| raw.models.get(stage).map(|facts| facts.model.clone());
-        let mut steps: Vec<Step> = (raw.timings_ms.iter())
-            .filter(|(stage, _)| *stage != "total")
-            .map(|(stage, work)| Step {
-                stage: stage.clone(),
+        let stages = raw.timings_ms.keys().map(String::as_str);
+        let steps = in_path_order(stages.filter(|stage| *stage != "total"))
+            .into_iter()
+            .map(|stage| Step {
+                stage: stage.to_owned(),
                 model: model(stage),
                 queue_ms: raw.queue_ms.get(stage).copied().unwrap_or_default(),
-                work_ms: *work,
+                work_ms: raw.timings_ms[stage],
             })
             .collect();
-        steps.sort_by_key(|step| place(&step.stage));
         let unverified = |clause: &&RawClause| clause.verdict == "unverified";
         Ok(Self {
             unverified: raw.clauses.iter().filter(unverified).count(),
@@ -150,20 +151,6 @@ impl Record {
             .flat_map(|step| [step.queue_ms, step.work_ms]);
         times.chain([self.total_ms]).map(f64::to_bits).collect()
     }
-}
-
-/// The place of a stage in the chain: specialists of other names come after the built-in ones.
-fn place(stage: &str) -> usize {
-    const BEFORE: [&str; 6] = [
-        "fetch",
-        "decode",
-        "caption",
-        "ground",
-        "relate",
-        "read_text",
-    ];
-    let known = BEFORE.iter().position(|name| *name == stage);
-    known.unwrap_or(BEFORE.len() + usize::from(stage == "merge"))
 }
 
 /// Whether a captioner's text is a refusal to caption: it begins as one.
