@@ -5,6 +5,7 @@
 mod support;
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -13,6 +14,8 @@ use bytes::Bytes;
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer as _},
+    mocking::MockCluster,
+    types::{RDKafkaApiKey, RDKafkaRespErr},
 };
 use support::{
     relay::{self, Relay, eventually},
@@ -98,6 +101,18 @@ async fn an_offset_beyond_the_end_is_not_used_and_nothing_is_skipped() {
     eventually("all are seen", || relay.seen().len() == 30);
     relay.stop().await;
     assert_eq!(relay::captions(&settings).len(), 30);
+}
+
+#[test]
+fn bounds_are_had_through_an_election() {
+    let cluster = MockCluster::new(1).unwrap();
+    let settings = relay::settings(&cluster.bootstrap_servers(), "vila2");
+    cluster.create_topic(&settings.topics.images, 1, 1).unwrap();
+    relay::publish(&settings, 0..3);
+    let elected = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
+    cluster.request_errors(RDKafkaApiKey::ListOffsets, &[elected; 3]);
+    let bounds = read::bounds(&settings, &settings.topics.images).unwrap();
+    assert_eq!(bounds, BTreeMap::from([(0, (0, 3))]));
 }
 
 /// Commits the same offset for all three partitions, as a client of the group might.

@@ -18,6 +18,8 @@ mod client;
 
 mod reason;
 
+mod election;
+
 pub mod codec;
 
 pub mod status;

@@ -17,7 +17,9 @@ use rdkafka::{
     topic_partition_list::Offset,
 };
 
-use super::{Error, KafkaSettings, client, codec, reason::LastReason, rebalance, status};
+use super::{
+    Error, KafkaSettings, client, codec, election::outlast, reason::LastReason, rebalance, status,
+};
 
 /// How long the broker is waited for.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -175,9 +177,10 @@ pub fn committed(
     for partition in partitions(&consumer, settings, topic)? {
         list.add_partition(topic, partition);
     }
-    let list = consumer
-        .committed_offsets(list, CONNECT)
-        .map_err(|fault| Error::Broker(cluster_error(&fault)))?;
+    let list = outlast(CONNECT, || {
+        consumer.committed_offsets(list.clone(), CONNECT)
+    })
+    .map_err(|fault| Error::Broker(cluster_error(&fault)))?;
     let elements = list.elements();
     let committed = elements.iter().filter_map(rebalance::position);
     Ok(committed
@@ -341,9 +344,10 @@ fn watermarks(
     topic: &str,
     partition: i32,
 ) -> Result<(i64, i64), Error> {
-    consumer
-        .fetch_watermarks(topic, partition, CONNECT)
-        .map_err(|fault| Error::Broker(cluster_error(&fault)))
+    outlast(CONNECT, || {
+        consumer.fetch_watermarks(topic, partition, CONNECT)
+    })
+    .map_err(|fault| Error::Broker(cluster_error(&fault)))
 }
 
 /// The partitions of a topic that must exist.

@@ -22,6 +22,7 @@ use rdkafka::{
 
 use super::{
     Error, KafkaSettings, client,
+    election::outlast,
     read::{self, Received},
     rebalance, status,
 };
@@ -114,10 +115,11 @@ impl Share {
     /// # Errors
     /// [`Error::Broker`].
     pub fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, Committed>, Error> {
-        let list = self
-            .consumer
-            .committed_offsets(self.list(partitions), CONNECT)
-            .map_err(|fault| Error::Broker(read::cluster_error(&fault)))?;
+        let list = self.list(partitions);
+        let list = outlast(CONNECT, || {
+            self.consumer.committed_offsets(list.clone(), CONNECT)
+        })
+        .map_err(|fault| Error::Broker(read::cluster_error(&fault)))?;
         let elements = list.elements();
         let mut found: BTreeMap<i32, Committed> = elements
             .iter()

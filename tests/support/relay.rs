@@ -197,9 +197,17 @@ pub fn captions(settings: &KafkaSettings) -> BTreeMap<String, Vec<String>> {
     captions
 }
 
-/// Whether the group has committed every partition's end.
+/// Whether the group has committed every partition's end; a broker that has just come back may not
+/// answer yet, which is no yes.
 pub fn is_committed(settings: &KafkaSettings) -> bool {
     let topic = &settings.topics.images;
-    let bounds = read::bounds(settings, topic).unwrap();
-    read::is_settled(&bounds, &read::committed_offsets(settings, topic).unwrap())
+    let bounds = read::bounds(settings, topic);
+    let committed = read::committed_offsets(settings, topic);
+    match (bounds, committed) {
+        (Ok(bounds), Ok(committed)) => read::is_settled(&bounds, &committed),
+        (Err(fault), _) | (_, Err(fault)) => {
+            eprintln!("{fault}");
+            false
+        }
+    }
 }
