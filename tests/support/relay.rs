@@ -203,11 +203,5 @@ pub fn is_committed(settings: &KafkaSettings) -> bool {
     let topic = &settings.topics.images;
     let bounds = read::bounds(settings, topic);
     let committed = read::committed_offsets(settings, topic);
-    match (bounds, committed) {
-        (Ok(bounds), Ok(committed)) => read::is_settled(&bounds, &committed),
-        (Err(fault), _) | (_, Err(fault)) => {
-            eprintln!("{fault}");
-            false
-        }
-    }
+    matches!((bounds, committed), (Ok(bounds), Ok(committed)) if read::is_settled(&bounds, &committed))
 }
