@@ -3,18 +3,19 @@
 export PYTHON ?= python3
 RUNTIME = target/runtime
 CLIENTS = target/clients
+LOADERS = target/loaders
 DIST = target/dist
 NAME = vila2-$(shell sed -n '/^version = /{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)-x86_64-linux
 MATURIN = target/maturin
 
-.PHONY: demo test lint bench kafka chaos soak dist wheel licences runtime clients
+.PHONY: demo test lint bench kafka chaos soak dist wheel licences runtime clients loaders
 
 # The whole path on this machine; leaves target/demo/.
 demo: runtime
 	cargo run --release -- demo
 
 # Everything, Apache Kafka included (needs JDK 17 and Maven).
-test: runtime clients
+test: runtime clients loaders
 	cargo test --release --workspace
 
 lint:
@@ -91,4 +92,13 @@ $(CLIENTS)/.complete: tests/clients/requirements.txt
 	rm -rf $(CLIENTS)
 	$(PYTHON) -m pip --disable-pip-version-check install -q --no-deps --require-hashes \
 	  --only-binary :all: --target $(CLIENTS) -r tests/clients/requirements.txt
+	touch $@
+
+# webdataset and datasets, by which tests/loaders.rs reads exports, with pinned versions and hashes.
+loaders: $(LOADERS)/.complete
+
+$(LOADERS)/.complete: tests/loaders/requirements.txt
+	rm -rf $(LOADERS)
+	$(PYTHON) -m pip --disable-pip-version-check install -q --no-deps --require-hashes \
+	  --only-binary :all: --target $(LOADERS) -r tests/loaders/requirements.txt
 	touch $@
