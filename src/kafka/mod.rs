@@ -20,6 +20,8 @@ mod reason;
 
 mod election;
 
+mod watermarks;
+
 pub mod codec;
 
 pub mod status;

@@ -19,6 +19,7 @@ use rdkafka::{
 
 use super::{
     Error, KafkaSettings, client, codec, election::outlast, reason::LastReason, rebalance, status,
+    watermarks,
 };
 
 /// How long the broker is waited for.
@@ -345,7 +346,7 @@ fn watermarks(
     partition: i32,
 ) -> Result<(i64, i64), Error> {
     outlast(CONNECT, || {
-        consumer.fetch_watermarks(topic, partition, CONNECT)
+        watermarks::ask(consumer, topic, partition, CONNECT)
     })
     .map_err(|fault| Error::Broker(cluster_error(&fault)))
 }

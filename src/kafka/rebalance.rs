@@ -21,6 +21,7 @@ use super::{
     commit::{self, Turn},
     gate::Gate,
     status::{Side, Statistics, Status},
+    watermarks,
 };
 
 /// How long a revocation waits for confirmations of writes under way, and for the answer to a
@@ -232,7 +233,7 @@ impl GroupCallbacks {
         if !*answers {
             return Some(found);
         }
-        match consumer.fetch_watermarks(topic, partition, WATERMARKS) {
+        match watermarks::ask(consumer, topic, partition, WATERMARKS) {
             Ok((low, _)) if found.offset < low => {
                 tracing::error!(
                     topic,
