@@ -29,6 +29,7 @@ impl Generator for Waits {
             text: String::new(),
             tokens: 1,
             finish: crate::annotation::Finish::Stop,
+            certainty: Certainty::default(),
         };
         Ok((self.running.drain(..).map(|(id, _)| (id, Ok(generated())))).collect())
     }
@@ -56,8 +57,9 @@ impl Generator for Waits {
     }
 }
 
-/// Asks a question that may be worked on for 50 ms. A model that waits answers after six times that
-/// long, one that works never.
+/// Asks a question that may be worked on for half a second: no less, since a busy machine takes a
+/// thread off its core for a while. A model that waits answers after six times that long, one that
+/// works never.
 fn outcome(waits: bool) -> mpsc::Receiver<(u64, bool)> {
     let ledger = Arc::new(Ledger::new());
     ledger.assign(&Arc::from("images"), 0, Some(0), None);
@@ -75,7 +77,7 @@ fn outcome(waits: bool) -> mpsc::Receiver<(u64, bool)> {
     };
     let (engine, _) = Engine::of_generator("bench", load, &chain);
     let (sender, answered) = mpsc::channel();
-    let short = Duration::from_millis(50);
+    let short = Duration::from_millis(500);
     ask(&chain, &engine, (0, 0), Stage::Caption, short, sender);
     if waits {
         let early = answered.recv_timeout(short * 6);
