@@ -96,7 +96,7 @@ fn a_server_captions_and_the_record_says_what_it_said() {
         );
         assert_eq!(
             (&body["model"], &body["temperature"]),
-            (&MODEL.into(), &0.into())
+            (&MODEL.into(), &0.0.into())
         );
         assert_eq!(body["max_tokens"], 160);
         assert!(body["seed"].as_u64().unwrap() <= i32::MAX as u64);

@@ -70,6 +70,7 @@ fn goldens() -> Vec<Question> {
                     text: answer["prompt"].as_str().unwrap().into(),
                     max_tokens: value["max_new_tokens"].as_u64().unwrap() as u32,
                     seed: 0,
+                    sampling: vila2_actors::sampling::Sampling::default(),
                 },
                 input: ids(&answer["input_ids"]),
                 answer: ids(&answer["generated_ids"]),

@@ -82,6 +82,7 @@ impl Suite {
                         text: answer["prompt"].as_str().expect("a prompt").into(),
                         max_tokens: self.max_tokens,
                         seed: 0,
+                        sampling: vila2_actors::sampling::Sampling::default(),
                     },
                     answer,
                 })

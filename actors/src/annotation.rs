@@ -40,6 +40,9 @@ pub struct Caption {
     pub tokens: u32,
     /// Why it ended.
     pub finish: Finish,
+    /// Mean probability of its tokens, 0 to 1; `None` where the captioner gives none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f32>,
 }
 
 /// A phrase with its box.
@@ -52,7 +55,8 @@ pub struct Grounding {
     /// Where it is.
     #[serde(rename = "box")]
     pub bounding_box: BoundingBox,
-    /// 0 to 1; `None` where the specialist gives none.
+    /// Mean probability of the tokens that name it and its box, 0 to 1; `None` where the specialist
+    /// gives none.
     pub score: Option<f32>,
 }
 

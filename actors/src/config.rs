@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     rules::Rules,
+    sampling::Sampling,
     stage::{Path, Specialist},
 };
 
@@ -82,6 +83,8 @@ pub struct CaptionConfig {
     pub prompts: Vec<Arc<str>>,
     /// Upper bound of generated tokens.
     pub max_tokens: u32,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
 }
 
 /// What a specialist is asked.
@@ -112,6 +115,8 @@ pub struct Asking {
     pub prompts: Vec<Arc<str>>,
     /// Upper bound of generated tokens.
     pub max_tokens: u32,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
 }
 
 /// A specialist, and how it takes part.
@@ -197,6 +202,7 @@ impl Default for ChainConfig {
                 engine: engine.clone(),
                 prompts: vec![Arc::from("Describe this image in detail.")],
                 max_tokens: 256,
+                sampling: Sampling::default(),
             },
             rules: Rules::default(),
             specialists: vec![
@@ -206,6 +212,7 @@ impl Default for ChainConfig {
                         engine,
                         prompts: vec![Arc::from("Describe this image with locations.")],
                         max_tokens: 256,
+                        sampling: Sampling::default(),
                     }),
                 ),
                 SpecialistConfig::new(

@@ -11,7 +11,7 @@ use crate::{
     record::Request,
     request::hex,
     stage::Stage,
-    stages::caption,
+    stages::{caption, choice},
 };
 
 /// Bumped where the way of hashing changes.
@@ -27,6 +27,8 @@ const SCHEME: &str = "vila2.fingerprint/1";
 ///   tokenizer, template, processor and generation settings), the prompt as it was asked, and the
 ///   limit of tokens that was in effect. The producer's `options` are in these two, and so is what
 ///   the choice among several prompts came to;
+/// - of each of these stages, how tokens are chosen where it is not greedily, and the seed where they
+///   are drawn ([`Sampling::identity`](crate::sampling::Sampling::identity));
 /// - the rules by which a caption is asked for again, where there are any
 ///   ([`Rules::identity`](crate::rules::Rules::identity)): they decide which of several answers it is;
 /// - which specialists failed: a degraded record never passes for a complete one, nor for one that
@@ -36,7 +38,7 @@ const SCHEME: &str = "vila2.fingerprint/1";
 /// - the version of this program, whose own steps lie between all of these.
 ///
 /// Not in it: URL, id, `meta`, where the record came from, timings, the reason why a specialist
-/// failed, names and paths of models, and sampling seeds, because generators decode greedily.
+/// failed, names and paths of models.
 /// Execution providers and the make-up of batches are not in it either: they may move a figure in
 /// its last digits, which is no other answer.
 ///
@@ -83,7 +85,7 @@ pub(crate) fn question(request: &Request, body: &[u8], config: &CaptionConfig) -
 }
 
 /// What one stage asked of its model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked<'a> {
     /// The stage.
     pub stage: &'a str,
@@ -95,6 +97,8 @@ pub struct Asked<'a> {
     pub prompt: Option<&'a str>,
     /// The limit of tokens in effect; `None` where the model writes none.
     pub max_tokens: Option<u32>,
+    /// See [`Sampling::identity`](crate::sampling::Sampling::identity).
+    pub sampling: Option<String>,
 }
 
 /// What decoder and merge say of themselves; the same for all records of a chain.
@@ -133,6 +137,7 @@ impl Fingerprint {
             parts.add_some("prompt", one.prompt);
             let limit = one.max_tokens.map(|limit| limit.to_string());
             parts.add_some("max_tokens", limit.as_deref());
+            parts.add_some("sampling", one.sampling.as_deref());
         }
         parts.add_some("rules", *rules);
         for stage in missing {
@@ -155,6 +160,15 @@ impl Fingerprint {
             let asking = specialist(stage)?.task.asking();
             asking.map(|asking| asking.max_tokens)
         };
+        let sampling = |stage: &str| {
+            if stage == Stage::Caption.as_str() {
+                let seed = choice(&draft.request, Stage::Caption);
+                return config.caption.sampling.identity(seed);
+            }
+            let specialist = specialist(stage)?;
+            let seed = choice(&draft.request, Stage::Ask(specialist.name));
+            specialist.task.asking()?.sampling.identity(seed)
+        };
         let mut asked = Vec::with_capacity(draft.models.len());
         for (stage, facts) in &draft.models {
             asked.push(Asked {
@@ -163,6 +177,7 @@ impl Fingerprint {
                 revision: &facts.revision,
                 prompt: facts.prompt.as_deref(),
                 max_tokens: limit(stage),
+                sampling: sampling(stage),
             });
         }
         Self::of(&Ingredients {
@@ -213,6 +228,7 @@ mod tests {
             revision: "0123456789ab",
             prompt,
             max_tokens,
+            sampling: None,
         };
         Ingredients {
             image: "ab",
@@ -232,7 +248,7 @@ mod tests {
     #[test]
     fn each_ingredient_changes_the_fingerprint() {
         type Change = fn(&mut Ingredients<'static>);
-        let changes: [Change; 17] = [
+        let changes: [Change; 18] = [
             |_| (),
             |i| i.image = "ac",
             |i| i.decoder = "max_side=1024",
@@ -242,6 +258,7 @@ mod tests {
             |i| i.asked[0].revision = "0123456789ac",
             |i| i.asked[0].prompt = Some("Elaborate."),
             |i| i.asked[0].max_tokens = Some(3),
+            |i| i.asked[0].sampling = Some("0.7".to_owned()),
             |i| i.asked[1].stage = "relate",
             |i| i.asked[1].kind = "answer",
             |i| i.asked.truncate(1),

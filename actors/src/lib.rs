@@ -38,6 +38,10 @@ pub mod error;
 
 pub mod ports;
 
+pub mod sampling;
+
+pub mod certainty;
+
 pub mod config;
 
 pub mod intake;

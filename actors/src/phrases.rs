@@ -1,5 +1,7 @@
 //! Reads inline boxes: `phrase [xmin,ymin,xmax,ymax]`, integers 0–999.
 
+use std::ops::Range;
+
 use crate::annotation::{BoundingBox, Grounding};
 
 /// The largest coordinate a model writes; it stands for the right and bottom edge.
@@ -10,6 +12,8 @@ const SCALE: f32 = 999.0;
 pub struct Phrases {
     /// Phrases with boxes, `g0`, `g1`, … in order of the text.
     pub groundings: Vec<Grounding>,
+    /// Where each of them stands in the text, phrase and box, in bytes.
+    pub stretches: Vec<Range<usize>>,
     /// Brackets that are no box, boxes without area, boxes without a phrase.
     pub skipped: usize,
 }
@@ -21,7 +25,7 @@ pub fn parse(text: &str, size: (u32, u32)) -> Phrases {
     let mut found = Phrases::default();
     let mut rest = text;
     while let Some(open) = rest.find('[') {
-        let (before, inside) = (&rest[..open], &rest[open + 1..]);
+        let (from, before, inside) = (text.len() - rest.len(), &rest[..open], &rest[open + 1..]);
         // An opening bracket before the closing one: the first was never closed.
         let Some(close) = inside.find([']', '[']) else {
             found.skipped += 1;
@@ -36,6 +40,9 @@ pub fn parse(text: &str, size: (u32, u32)) -> Phrases {
         match (phrase(before), coordinates(&inside[..close])) {
             (Some(phrase), Some(coordinates)) => {
                 let id = format!("g{}", found.groundings.len());
+                // It ends where the box begins, but for what joins the two.
+                let start = from + before.rfind(phrase).unwrap_or_default();
+                (found.stretches).push(start..text.len() - rest.len());
                 found.groundings.push(Grounding {
                     id,
                     phrase: phrase.to_owned(),
@@ -115,6 +122,14 @@ mod tests {
         assert!(x1 == 0.0 && x2 == 1_998.0);
         assert!((y1 - 33.333).abs() < 1e-2 && (y2 - 166.666).abs() < 1e-2);
         assert_eq!(one.score, None);
+    }
+
+    #[test]
+    fn a_stretch_is_a_phrase_and_its_box() {
+        let text = "It rains. A cat: [1,2,3,4], and a cat [x] [5,6,7,8] a cat [1,2,30,40].";
+        let found = parse(text, (999, 999));
+        let stretches: Vec<_> = found.stretches.iter().map(|at| &text[at.clone()]).collect();
+        assert_eq!(stretches, ["A cat: [1,2,3,4]", "a cat [1,2,30,40]"]);
     }
 
     #[test]

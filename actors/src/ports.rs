@@ -8,9 +8,11 @@ use futures_util::future::BoxFuture;
 use crate::{
     annotation::{Caption, Finish, Grounding, Merged, ModelFacts, SpatialRelation, TextLine},
     budget::ImageCredit,
+    certainty::Certainty,
     error::{DecodeError, FetchError, ModelError, PublishError},
     image::{Decoded, Fetched, Image, ImageHeader},
     record::RecordId,
+    sampling::Sampling,
 };
 
 /// Fetches the bytes behind a URL. Called from many tasks at once.
@@ -70,14 +72,16 @@ pub trait Decoder: Send + Sync + 'static {
 pub struct RequestId(pub u64);
 
 /// A question to a generator.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Prompt {
     /// The user's text; the adapter applies the chat template and places the image.
     pub text: Arc<str>,
     /// Upper bound of generated tokens.
     pub max_tokens: u32,
-    /// Sampling seed, from a hash of (id, round, stage); greedy decoding ignores it.
+    /// Seed of what is drawn, from a hash of (id, round, stage): a replay draws the same.
     pub seed: u64,
+    /// How its tokens are chosen.
+    pub sampling: Sampling,
 }
 
 /// A generator's answer.
@@ -89,6 +93,8 @@ pub struct Generated {
     pub tokens: u32,
     /// Why it ended.
     pub finish: Finish,
+    /// How likely the model held it.
+    pub certainty: Certainty,
 }
 
 impl From<Generated> for Caption {
@@ -97,11 +103,13 @@ impl From<Generated> for Caption {
             text,
             tokens,
             finish,
+            certainty,
         } = generated;
         Self {
             text,
             tokens,
             finish,
+            score: certainty.mean(),
         }
     }
 }

@@ -83,6 +83,7 @@ impl Task {
                 text,
                 tokens,
                 finish,
+                certainty: _,
             } = generated;
             draft.answers.push(Answered {
                 id: format!("a{}", draft.answers.len()),
@@ -100,7 +101,8 @@ impl Task {
             let id = &draft.request.id;
             tracing::debug!(id, skipped = found.skipped, "malformed boxes");
         }
-        for mut grounding in found.groundings {
+        for (mut grounding, stretch) in found.groundings.into_iter().zip(&found.stretches) {
+            grounding.score = generated.certainty.of(stretch);
             grounding.id = format!("g{}", draft.grounding.len());
             draft.grounding.push(grounding);
         }

@@ -42,6 +42,7 @@ impl Adapter {
                     text: Arc::clone(&workload.prompt),
                     max_tokens: picture.max_tokens,
                     seed: 0,
+                    sampling: vila2_actors::sampling::Sampling::default(),
                 };
                 self.0
                     .admit(RequestId(at as u64), image, &prompt)

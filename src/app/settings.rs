@@ -170,6 +170,7 @@ pub(super) fn chain(config: &Config) -> ChainConfig {
                 .map(|prompt| prompt.as_str().into())
                 .collect(),
             max_tokens: stages.caption.max_tokens,
+            sampling: stages.caption.sampling.clone(),
         },
         rules: rules(&config.rules),
         specialists: stages.specialists.iter().map(specialist).collect(),
@@ -243,6 +244,7 @@ fn specialist(specialist: &Specialist) -> SpecialistConfig {
             .map(|prompt| prompt.as_str().into())
             .collect(),
         max_tokens: specialist.max_tokens,
+        sampling: specialist.sampling.clone(),
     };
     let task = match specialist.kind {
         Kind::Ground => Task::Ground(asking()),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use vila2_actors::stage::Stage;
+use vila2_actors::{sampling::Sampling, stage::Stage};
 
 use super::{
     Model,
@@ -11,7 +11,7 @@ use super::{
 };
 
 /// `[stages]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Stages {
     /// The captioner.
     pub caption: CaptionStage,
@@ -21,7 +21,7 @@ pub struct Stages {
 }
 
 /// `[stages.caption]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CaptionStage {
     /// A name in `[models]`.
     pub model: String,
@@ -29,10 +29,12 @@ pub struct CaptionStage {
     pub prompts: Vec<String>,
     /// Upper bound of generated tokens.
     pub max_tokens: u32,
+    /// How they are chosen.
+    pub sampling: Sampling,
 }
 
 /// `[stages.ground]`, `[stages.relate]`, `[stages.read_text]`, and each of `[[specialists]]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Specialist {
     /// Its name, which is that of its stage.
     pub name: String,
@@ -44,6 +46,8 @@ pub struct Specialist {
     pub prompts: Vec<String>,
     /// Upper bound of generated tokens; 0 where no generator is asked.
     pub max_tokens: u32,
+    /// How they are chosen.
+    pub sampling: Sampling,
     /// What its failure means.
     pub mode: Mode,
     /// Longest work on one record; `None`: as long as the record may be worked on.
@@ -154,6 +158,7 @@ pub(super) fn read(
             model: model_name(caption, models, &[]),
             prompts: caption.texts("prompts", "a list of texts", not_empty),
             max_tokens: count(caption, "max_tokens", 1..=8_192),
+            sampling: sampling(caption),
         }
     });
     let built_in = BUILT_IN.map(|(name, kind)| (name.to_owned(), Some(kind)));
@@ -231,15 +236,15 @@ fn specialist(
         let problem = format!("{model:?} cannot relate boxes");
         section.fault("model", &problem, GEOMETRY);
     }
-    let (prompts, max_tokens) = if kind.is_prompted() {
+    let (prompts, max_tokens, sampling) = if kind.is_prompted() {
         let tokens = if built_in.is_some() || section.has("max_tokens") {
             count(section, "max_tokens", 1..=8_192)
         } else {
             TOKENS
         };
-        (prompts(section), tokens)
+        (prompts(section), tokens, sampling(section))
     } else {
-        (Vec::new(), 0)
+        (Vec::new(), 0, Sampling::default())
     };
     if section.has("reads") {
         let accepted = "\"inline\": phrases with boxes [xmin,ymin,xmax,ymax], 0 to 999";
@@ -258,6 +263,7 @@ fn specialist(
         model,
         prompts,
         max_tokens,
+        sampling,
         mode,
         timeout: (!timeout.is_zero()).then_some(timeout),
     }
@@ -273,6 +279,36 @@ fn prompts(section: &Section<'_>) -> Vec<String> {
         section.fault("prompts", "is empty", "at least one prompt");
     }
     section.texts("prompts", "a list of texts", not_empty)
+}
+
+/// `sampling`, where it is there.
+fn sampling(section: &Section<'_>) -> Sampling {
+    if !section.has("sampling") {
+        return Sampling::default();
+    }
+    let read = |section: &Section<'_>| {
+        let usual = Sampling::default();
+        let fraction =
+            |key, bounds| (section.has(key)).then(|| section.fraction(key, bounds) as f32);
+        let whole = |key| (section.has(key)).then(|| count(section, key, 0..=1_000_000));
+        let stop = if section.has("stop") {
+            section.texts("stop", "a list of texts", |text| match text {
+                "" => Err("is empty, which ends every text before it begins".to_owned()),
+                _ => Ok(()),
+            })
+        } else {
+            Vec::new()
+        };
+        Sampling {
+            temperature: fraction("temperature", 0.0..=10.0).unwrap_or(usual.temperature),
+            top_k: whole("top_k").unwrap_or(usual.top_k),
+            top_p: fraction("top_p", 0.01..=1.0).unwrap_or(usual.top_p),
+            repetition_penalty: fraction("repetition_penalty", 0.1..=10.0),
+            no_repeat_ngram_size: whole("no_repeat_ngram_size"),
+            stop: stop.into(),
+        }
+    };
+    section.section("sampling", read).unwrap_or_default()
 }
 
 fn model_name(

@@ -10,6 +10,7 @@ fn caption(text: &str) -> Caption {
         text: text.to_owned(),
         tokens: 9,
         finish: Finish::Stop,
+        score: None,
     }
 }
 

@@ -1,8 +1,11 @@
-//! Greedy generation with continuous batching, over any decoder graph of the hub's convention.
+//! Generation with continuous batching, over any decoder graph of the hub's convention.
 //!
 //! ```text
 //! rules     what generation_config.json says: stop tokens, penalties
-//! logits    argmax and penalties over one row
+//! logits    argmax, penalties and probabilities over one row
+//! search    the next token: the likeliest, or one that is drawn
+//! text      the tokens of an answer as text, and how sure each part is
+//! endings   texts that end an answer before the model does
 //! repeats   when a text has begun to repeat itself
 //! layout    on which side a batch is padded: masks, positions, where a row stands
 //! cache     the KV cache of a batch: values owned, handed back to the graph, rows joined and evicted
@@ -17,16 +20,21 @@ pub mod cache;
 pub mod check;
 pub mod decoder;
 pub mod embed;
+pub mod endings;
 pub mod layout;
 pub mod logits;
 pub mod repeats;
 pub mod rules;
+pub mod search;
+pub mod text;
 
 pub use batch::{Batch, Ended, Prepared};
 pub use decoder::{Decoder, TextSides};
 pub use embed::Embedder;
+pub use endings::Endings;
 pub use layout::Layout;
 pub use rules::Rules;
+pub use search::Search;
 
 use vila2_actors::error::ModelError;
 

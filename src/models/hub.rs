@@ -20,6 +20,7 @@ pub(super) mod variant;
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde_json::Value;
@@ -49,7 +50,7 @@ pub struct HubFolder {
     /// `tokenizer_config.json`.
     pub tokenizer_config: Value,
     /// `tokenizer.json`.
-    pub tokenizer: Tokenizer,
+    pub tokenizer: Arc<Tokenizer>,
     /// The chat template, Jinja.
     pub chat_template: String,
     /// The graph files asked for.
@@ -118,7 +119,7 @@ impl HubFolder {
             preprocessor: preprocessor.expect(found),
             processor: processor.expect(found),
             tokenizer_config: tokenizer_config.expect(found),
-            tokenizer: tokenizer.expect(found),
+            tokenizer: Arc::new(tokenizer.expect(found)),
             chat_template,
             graphs,
             revision,

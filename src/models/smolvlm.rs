@@ -32,7 +32,7 @@ use vila2_actors::{
 use super::{
     adapter::Adapter,
     generation::{
-        Batch, Decoder, Embedder, Prepared,
+        Batch, Decoder, Embedder, Prepared, Search,
         batch::{Figures, Outcome},
     },
     hub::{Fault, FolderError},
@@ -67,6 +67,7 @@ struct Waiting {
     image: Arc<Image>,
     ids: Arc<[u32]>,
     max_tokens: usize,
+    search: Search,
 }
 
 /// The model: one of these per engine thread.
@@ -196,6 +197,8 @@ impl SmolVlm {
                     prompt: waiting.ids.to_vec(),
                     embeds,
                     max_tokens: waiting.max_tokens,
+                    endings: self.folder.endings(&waiting.search.sampling),
+                    search: waiting.search,
                 })
             });
             if let Err(error) = admitted {
@@ -286,15 +289,6 @@ impl SmolVlm {
         }
         Ok(Ok(embeds))
     }
-
-    fn text(&self, tokens: &[u32]) -> Result<String, ModelError> {
-        self.folder
-            .hub
-            .tokenizer
-            .decode(tokens, !self.folder.keep_special_tokens)
-            .map(|text| text.trim().to_owned())
-            .map_err(|e| ModelError::Run(format!("the answer cannot be decoded: {e}")))
-    }
 }
 
 impl Generator for SmolVlm {
@@ -323,6 +317,7 @@ impl Generator for SmolVlm {
             image,
             ids,
             max_tokens: prompt.max_tokens as usize,
+            search: Search::from(prompt),
         });
         Ok(())
     }
@@ -332,14 +327,7 @@ impl Generator for SmolVlm {
         Ok(ended
             .into_iter()
             .map(|ended| match ended {
-                Ok(ended) => {
-                    let generated = self.text(&ended.tokens).map(|text| Generated {
-                        text,
-                        tokens: u32::try_from(ended.tokens.len()).unwrap_or(u32::MAX),
-                        finish: ended.finish,
-                    });
-                    (ended.request, generated)
-                }
+                Ok(ended) => (ended.request, self.folder.text(&ended)),
                 Err((request, error)) => (request, Err(error)),
             })
             .collect())

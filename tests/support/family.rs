@@ -125,6 +125,7 @@ pub fn questions(list: &str) -> Vec<Question> {
                     text: answer["question"].as_str().expect("a question").into(),
                     max_tokens: value["max_new_tokens"].as_u64().expect("a number") as u32,
                     seed: 0,
+                    sampling: vila2_actors::sampling::Sampling::default(),
                 },
                 input: ids(&answer["input_ids"]),
                 answer: ids(&answer["generated_ids"]),

@@ -128,6 +128,7 @@ impl Generator for Paced {
             text: "A blue picture.".to_owned(),
             tokens: 4,
             finish: Finish::Stop,
+            certainty: vila2_actors::certainty::Certainty::default(),
         };
         let ended = self.running.pop_front();
         Ok(ended.map(|id| (id, Ok(generated))).into_iter().collect())

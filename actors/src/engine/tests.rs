@@ -12,9 +12,11 @@ use opentelemetry::Context;
 
 use super::*;
 use crate::{
+    certainty::Certainty,
     config::ChainConfig,
     ledger::{Admission, Ledger},
     ports::Generated,
+    sampling::Sampling,
     stage::Stage,
     testkit::number_of,
 };
@@ -64,6 +66,7 @@ impl Generator for OneByOne {
             text: String::new(),
             tokens: 1,
             finish: crate::annotation::Finish::Stop,
+            certainty: Certainty::default(),
         };
         Ok(self
             .running
@@ -171,6 +174,7 @@ fn ask(
                 text: Arc::from("?"),
                 max_tokens: 1,
                 seed: 0,
+                sampling: Sampling::default(),
             },
         },
         ticket: Ticket {
@@ -285,6 +289,7 @@ impl Generator for Clinging {
             text: String::new(),
             tokens: 1,
             finish: crate::annotation::Finish::Stop,
+            certainty: Certainty::default(),
         };
         Ok((self.running.drain(..).map(|id| (id, Ok(generated())))).collect())
     }

@@ -12,6 +12,7 @@ use crate::{
     envelope::Envelope,
     message::{AskMessage, Draft},
     ports::{Located, Prompt},
+    sampling::Sampling,
     task::{self, Expert, Found},
 };
 
@@ -121,6 +122,7 @@ impl Ask {
             text: (prompts.get(at as usize)).map_or_else(|| Arc::from(""), Arc::clone),
             max_tokens: asking.map_or(0, |asking| asking.max_tokens),
             seed,
+            sampling: asking.map_or_else(Sampling::default, |asking| asking.sampling.clone()),
         }
     }
 

@@ -191,6 +191,7 @@ fn prompt(request: &Request, config: &CaptionConfig, again: u32) -> Prompt {
         text,
         max_tokens: max_tokens(request, config),
         seed: choice_again(request, Stage::Caption, again),
+        sampling: config.sampling.clone(),
     }
 }
 
@@ -205,13 +206,14 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::{record::CaptionOptions, request};
+    use crate::{record::CaptionOptions, request, sampling::Sampling};
 
     fn config() -> CaptionConfig {
         CaptionConfig {
             engine: String::new(),
             prompts: ["a", "b", "c"].map(Arc::from).to_vec(),
             max_tokens: 10,
+            sampling: Sampling::default(),
         }
     }
 

@@ -13,6 +13,7 @@ use super::harness::Script;
 use crate::{
     annotation::{Finish, Merged, ModelFacts},
     budget::ImageCredit,
+    certainty::Certainty,
     error::{DecodeError, FetchError, ModelError, PublishError},
     image::{Decoded, Fetched, Image, ImageFacts, ImageHeader},
     ledger::Ledger,
@@ -294,6 +295,7 @@ impl Generator for FakeGenerator {
                             Generating::Repeats(..) => Finish::Repeat,
                             _ => Finish::Stop,
                         },
+                        certainty: Certainty::default(),
                     };
                     ended.push((*id, Ok(generated)));
                     false

@@ -112,6 +112,7 @@ fn generator(
         text: caption.prompts[0].as_str().into(),
         max_tokens: caption.max_tokens,
         seed: 0,
+        sampling: caption.sampling.clone(),
     };
     let mut ask = |pictures: &[Arc<Image>]| {
         let trial = trial::run(&mut *model, pictures, &prompt);

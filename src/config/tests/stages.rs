@@ -132,3 +132,28 @@ fn wrong_specialists_are_told_with_their_keys() {
         assert!(found.iter().any(fits), "{text}: {found:?}");
     }
 }
+
+#[test]
+fn how_tokens_are_chosen_is_said_for_the_captioner_and_for_each_specialist() {
+    let (_folder, path) = file(TWO);
+    let config = load(&sources(
+        Some(path),
+        &[("VILA2_STAGES__STYLE__SAMPLING__TEMPERATURE", "1")],
+        &[r#"stages.caption.sampling={top_p=0.9, temperature=0.7, stop=["\n"]}"#],
+    ));
+    let caption = &config.stages.caption.sampling;
+    assert_eq!((caption.temperature, caption.top_p), (0.7, 0.9));
+    assert_eq!((caption.top_k, &*caption.stop), (0, &["\n".to_owned()][..]));
+    assert_eq!(found(&config, "style").sampling.temperature, 1.0);
+    assert!(found(&config, "ground").sampling.is_greedy());
+}
+
+#[test]
+fn a_wrong_way_of_choosing_tokens_is_refused_by_its_key() {
+    let set = "stages.caption.sampling={temperature=-1, top_p=0, typical_p=0.5, stop=['']}";
+    let faults = faults(&sources(None, &[], &[set]));
+    for key in ["temperature", "top_p", "typical_p", "stop"] {
+        let key = format!("stages.caption.sampling.{key}");
+        assert!(faults.iter().any(|one| one.key == key), "{key}: {faults:?}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::Value;
-use vila2_actors::{annotation::Finish, ports::Generated};
+use vila2_actors::{annotation::Finish, certainty::Certainty, ports::Generated};
 
 /// Characters of a server's words that are kept.
 const WORDS: usize = 300;
@@ -87,6 +87,7 @@ pub(super) fn read(body: &[u8]) -> Result<Generated, Unread> {
         text: text.trim().to_owned(),
         tokens: completion.usage.map_or(0, |usage| usage.completion_tokens),
         finish,
+        certainty: Certainty::default(),
     })
 }
 

@@ -48,6 +48,7 @@ use vila2_actors::{
     error::ModelError,
     image::Image,
     ports::{Footprint, Generated, Generator, Load, Prompt, RequestId},
+    sampling::Sampling,
 };
 
 use self::{patience::Clock, room::Room, server::Server};
@@ -297,6 +298,7 @@ async fn own_question(server: &Arc<Server>) -> Result<(), ModelError> {
         text: Arc::from("Describe this image."),
         max_tokens: OWN_TOKENS,
         seed: 0,
+        sampling: Sampling::default(),
     };
     let body = Bytes::from(question::body(server.model(), &image, &prompt)?);
     let answered = server.answer(&body, &Clock::default()).await;

@@ -14,7 +14,8 @@ pub(super) const QUALITY: u8 = 95;
 /// others hand it to, takes none below zero.
 const SEED: u64 = 0x7fff_ffff;
 
-/// The body: one message of the user, the picture before the prompt, greedy, not streamed.
+/// The body: one message of the user, the picture before the prompt, not streamed. Of the sampling,
+/// what is at its default is left out: a server may not know the key.
 ///
 /// # Errors
 /// [`ModelError::Input`] where the picture cannot be written.
@@ -25,6 +26,7 @@ pub(super) fn body(model: &str, image: &Image, prompt: &Prompt) -> Result<Vec<u8
             "a picture of {width}×{height} pixels cannot be written as JPEG for the server: {error}"
         ))
     })?;
+    let sampling = &prompt.sampling;
     let request = Request {
         model,
         messages: [Message {
@@ -39,7 +41,12 @@ pub(super) fn body(model: &str, image: &Image, prompt: &Prompt) -> Result<Vec<u8
             ],
         }],
         max_tokens: prompt.max_tokens,
-        temperature: 0,
+        temperature: sampling.temperature,
+        top_p: (sampling.top_p < 1.0).then_some(sampling.top_p),
+        top_k: (sampling.top_k > 0).then_some(sampling.top_k),
+        repetition_penalty: sampling.repetition_penalty,
+        no_repeat_ngram_size: sampling.no_repeat_ngram_size,
+        stop: &sampling.stop,
         seed: prompt.seed & SEED,
         stream: false,
     };
@@ -68,7 +75,18 @@ struct Request<'a> {
     model: &'a str,
     messages: [Message<'a>; 1],
     max_tokens: u32,
-    temperature: u8,
+    temperature: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f32>,
+    // What follows is not OpenAI's, but of the servers that people run themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_k: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repetition_penalty: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_repeat_ngram_size: Option<u32>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    stop: &'a [String],
     seed: u64,
     stream: bool,
 }

@@ -1,7 +1,9 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 use url::Url;
-use vila2_actors::{annotation::Finish, error::ModelError, image::Image, ports::Prompt};
+use vila2_actors::{
+    annotation::Finish, error::ModelError, image::Image, ports::Prompt, sampling::Sampling,
+};
 
 use super::{
     EndpointSettings, Key,
@@ -26,6 +28,7 @@ fn a_question_is_a_picture_and_a_prompt_in_one_message() {
         text: Arc::from("What is \"it\"?\n"),
         max_tokens: 33,
         seed: u64::MAX,
+        sampling: Sampling::default(),
     };
     let body = question::body("org/model", &image, &prompt).expect("a body");
     let body: Value = serde_json::from_slice(&body).expect("JSON");
@@ -53,7 +56,35 @@ fn a_question_is_a_picture_and_a_prompt_in_one_message() {
                 { "type": "image_url", "image_url": { "url": url } },
                 { "type": "text", "text": "What is \"it\"?\n" },
             ]}],
-            "max_tokens": 33, "temperature": 0, "seed": i32::MAX, "stream": false,
+            "max_tokens": 33, "temperature": 0.0, "seed": i32::MAX, "stream": false,
+        })
+    );
+}
+
+#[test]
+fn a_server_is_asked_for_what_is_not_the_default() {
+    let image = Image::new(1, 1, Bytes::from_static(&[0; 3]), (1, 1));
+    let prompt = Prompt {
+        text: Arc::from("?"),
+        max_tokens: 5,
+        seed: 3,
+        sampling: Sampling {
+            temperature: 0.7,
+            top_k: 40,
+            top_p: 0.9,
+            repetition_penalty: Some(1.1),
+            no_repeat_ngram_size: None,
+            stop: ["\n\n".to_owned()].into(),
+        },
+    };
+    let body = question::body("m", &image, &prompt).expect("a body");
+    let mut body: Value = serde_json::from_slice(&body).expect("JSON");
+    body.as_object_mut().expect("an object").remove("messages");
+    assert_eq!(
+        body,
+        json!({
+            "model": "m", "max_tokens": 5, "temperature": 0.7, "top_p": 0.9, "top_k": 40,
+            "repetition_penalty": 1.1, "stop": ["\n\n"], "seed": 3, "stream": false,
         })
     );
 }

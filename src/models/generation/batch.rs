@@ -9,15 +9,11 @@ mod join;
 mod row;
 mod waste;
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use vila2_actors::{annotation::Finish, error::ModelError, ports::RequestId};
 
-use super::{
-    Decoder, Embedder, Rules,
-    cache::Cache,
-    logits::{argmax, penalise},
-};
+use super::{Decoder, Embedder, Endings, Rules, Search, cache::Cache, search::Chosen};
 use join::Group;
 use row::Row;
 use waste::Waste;
@@ -39,17 +35,25 @@ pub struct Prepared {
     pub embeds: Vec<f32>,
     /// Upper bound of generated tokens.
     pub max_tokens: usize,
+    /// How they are chosen.
+    pub search: Search,
+    /// Texts that end the answer besides; they are still in it.
+    pub endings: Option<Endings>,
 }
 
 /// A request that ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Ended {
     /// The request.
     pub request: RequestId,
     /// What was generated, stop token excluded.
     pub tokens: Vec<u32>,
+    /// How likely the model held each of them.
+    pub probabilities: Vec<f32>,
     /// Why it ended.
     pub finish: Finish,
+    /// Texts that end it, and may stand in it with what comes after.
+    pub stop: Arc<[String]>,
 }
 
 /// How a request ended: with an answer, or with what went wrong in its row alone.
@@ -215,32 +219,32 @@ impl Batch {
         let prompts: Vec<&[f32]> = group.iter().map(|p| p.embeds.as_slice()).collect();
         let feed = (self.decoder.layout()).prompts(&prompts, self.decoder.hidden());
         let empty = self.decoder.empty_cache(group.len())?;
-        let mut first = vec![None; group.len()];
+        let mut first: Vec<Option<Chosen>> = vec![None; group.len()];
         let rules = &self.rules;
         let most = (self.decoder).most_positions(group.len(), PREFILL_LOGITS);
         let cache = self.decoder.run_in_parts(feed, empty, most, |at, logits| {
-            first[at] = choose(logits, &group[at].prompt, rules);
+            let Prepared { search, prompt, .. } = &group[at];
+            first[at] = search.choose(logits, prompt, rules);
         })?;
         self.figures.prefills += 1;
         let mut rows = Vec::with_capacity(group.len());
-        for (at, (prepared, token)) in group.into_iter().zip(first).enumerate() {
+        for (at, (prepared, chosen)) in group.into_iter().zip(first).enumerate() {
             let mut row = Row {
                 request: Some(prepared.request),
                 prompt: prepared.prompt.len(),
                 ids: prepared.prompt,
                 max_tokens: prepared.max_tokens,
+                search: prepared.search,
+                endings: prepared.endings,
+                probabilities: Vec::new(),
             };
-            let Some(token) = token else {
+            let Some(chosen) = chosen else {
                 self.ended.push(Err((prepared.request, no_numbers(0))));
                 continue;
             };
-            match row.push(token, &self.rules, self.longest) {
+            match row.push(chosen, &self.rules, self.longest) {
                 None => rows.push((at, row)),
-                Some(finish) => self.ended.push(Ok(Ended {
-                    request: prepared.request,
-                    tokens: row.ids.split_off(row.prompt),
-                    finish,
-                })),
+                Some(finish) => self.ended.push(Ok(row.end(prepared.request, finish))),
             }
         }
         Ok((cache, rows))
@@ -287,18 +291,14 @@ impl Batch {
             let Some(request) = row.request else {
                 return;
             };
-            let Some(token) = choose(logits, &row.ids, rules) else {
+            let Some(chosen) = row.choose(logits, rules) else {
                 row.request = None;
                 ended.push(Err((request, no_numbers(row.ids.len() - row.prompt))));
                 return;
             };
-            if let Some(finish) = row.push(token, rules, most) {
+            if let Some(finish) = row.push(chosen, rules, most) {
                 row.request = None;
-                ended.push(Ok(Ended {
-                    request,
-                    tokens: row.ids[row.prompt..].to_vec(),
-                    finish,
-                }));
+                ended.push(Ok(row.end(request, finish)));
             }
         })?;
         self.cache = Some(grown);
@@ -309,20 +309,6 @@ impl Batch {
             .step(started.elapsed(), (rows - live, rows), (needless, length));
         Ok(())
     }
-}
-
-/// The greedy choice under the rules; `None` where the logits are no numbers.
-fn choose(logits: &[f32], before: &[u32], rules: &Rules) -> Option<u32> {
-    let best = argmax(logits)?;
-    let token = if rules.plain() {
-        best
-    } else {
-        let mut logits = logits.to_vec();
-        penalise(&mut logits, before, rules);
-        // Rules that forbid every token leave the choice as it was.
-        argmax(&logits).unwrap_or(best)
-    };
-    Some(token as u32)
 }
 
 /// A row that cannot go on after so many tokens of its answer.

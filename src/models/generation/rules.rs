@@ -1,24 +1,57 @@
 //! What `generation_config.json` says about ending and penalising.
 
 use serde_json::Value;
+use vila2_actors::sampling::Sampling;
 
 use super::repeats::RepeatRule;
 use crate::models::hub::Fault;
 
 const FILE: &str = "generation_config.json";
 
-/// How a text is generated. Decoding is greedy: sampling keys are ignored.
+/// How a text is generated. Its sampling keys are not looked at: whether tokens are drawn says the
+/// configuration, and by default they are not.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rules {
     /// Ids that end the text; never part of it.
     pub stop_tokens: Vec<u32>,
+    /// What makes tokens less likely.
+    pub penalties: Penalties,
+    /// When a text that goes round in a loop is ended; `None` never.
+    pub repeats: Option<RepeatRule>,
+}
+
+/// What makes tokens less likely that were seen before.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Penalties {
     /// Logits of tokens seen so far, prompt included, are divided by it where positive and
     /// multiplied where negative. 1 is off.
     pub repetition_penalty: f32,
     /// No run of this many tokens may occur twice, prompt included. 0 is off.
     pub no_repeat_ngram_size: usize,
-    /// When a text that goes round in a loop is ended; `None` never.
-    pub repeats: Option<RepeatRule>,
+}
+
+impl Penalties {
+    /// None.
+    pub const OFF: Self = Self {
+        repetition_penalty: 1.0,
+        no_repeat_ngram_size: 0,
+    };
+
+    /// Whether the logits go to the choice as they are.
+    #[must_use]
+    pub fn are_off(&self) -> bool {
+        *self == Self::OFF
+    }
+
+    /// These, where the configuration says nothing else.
+    #[must_use]
+    pub fn overruled(self, sampling: &Sampling) -> Self {
+        let size = sampling.no_repeat_ngram_size.map(|size| size as usize);
+        Self {
+            repetition_penalty: (sampling.repetition_penalty).unwrap_or(self.repetition_penalty),
+            no_repeat_ngram_size: size.unwrap_or(self.no_repeat_ngram_size),
+        }
+    }
 }
 
 impl Rules {
@@ -48,7 +81,7 @@ impl Rules {
         if beams > 1 {
             faults.push(Fault::new(
                 FILE,
-                format!("`num_beams` is {beams}; this adapter decodes greedily, so only 1"),
+                format!("`num_beams` is {beams}; this adapter follows one beam"),
             ));
         }
         let repetition_penalty = match &generation["repetition_penalty"] {
@@ -67,19 +100,15 @@ impl Rules {
         if faults.is_empty() {
             Ok(Self {
                 stop_tokens,
-                repetition_penalty,
-                no_repeat_ngram_size,
+                penalties: Penalties {
+                    repetition_penalty,
+                    no_repeat_ngram_size,
+                },
                 repeats: Some(RepeatRule::default()),
             })
         } else {
             Err(faults)
         }
-    }
-
-    /// Whether the logits go to the choice as they are.
-    #[must_use]
-    pub fn plain(&self) -> bool {
-        self.repetition_penalty == 1.0 && self.no_repeat_ngram_size == 0
     }
 }
 
@@ -97,7 +126,7 @@ mod tests {
     fn stop_tokens_are_one_or_many_and_fall_back_to_the_model_configuration() {
         let rules = Rules::read(&json!({"eos_token_id": [3, 7]}), &json!({})).expect("whole");
         assert_eq!(rules.stop_tokens, [3, 7]);
-        assert!(rules.plain());
+        assert!(rules.penalties.are_off());
         let config = json!({"text_config": {"eos_token_id": 5}});
         let rules = Rules::read(&json!({}), &config).expect("whole");
         assert_eq!(rules.stop_tokens, [5]);

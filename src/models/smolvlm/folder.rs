@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
-use vila2_actors::{error::ModelError, image::Image, ports::Generator};
+use vila2_actors::{
+    error::ModelError,
+    image::Image,
+    ports::{Generated, Generator},
+    sampling::Sampling,
+};
 
 use super::{GRAPHS, Preprocess, PromptTemplate, SmolVlm, Tiles};
 use crate::models::{
     adapter::{FolderFacts, OpenedFolder},
-    generation::{Layout, Rules, TextSides},
+    generation::{Ended, Endings, Layout, Rules, TextSides, text},
     hub::{Fault, FolderError, Graph, Graphs, HubFolder, digest},
     settings::ModelSettings,
 };
@@ -45,9 +50,11 @@ impl SmolVlmFolder {
         let rules = Rules::read(&hub.generation, &hub.config)
             .map_err(|more| faults.extend(more))
             .ok();
-        let text = &hub.config["text_config"];
+        let text_config = &hub.config["text_config"];
         let mut number = |key: &str| {
-            let found = text[key].as_u64().and_then(|n| usize::try_from(n).ok());
+            let found = text_config[key]
+                .as_u64()
+                .and_then(|n| usize::try_from(n).ok());
             if found.is_none() {
                 let what = format!("`text_config.{key}` is missing or no number");
                 faults.push(Fault::new("config.json", what));
@@ -121,6 +128,17 @@ impl SmolVlmFolder {
         self.image_token
     }
 
+    /// What ends an answer besides the model's own end.
+    pub(super) fn endings(&self, sampling: &Sampling) -> Option<Endings> {
+        let skip = !self.keep_special_tokens;
+        Endings::new(&self.hub.tokenizer, &sampling.stop, skip)
+    }
+
+    /// An answer as text.
+    pub(super) fn text(&self, ended: &Ended) -> Result<Generated, ModelError> {
+        text::read(ended, &self.hub.tokenizer, !self.keep_special_tokens)
+    }
+
     /// The tiles of an image.
     #[must_use]
     pub fn tiles(&self, image: &Image) -> Tiles {
@@ -172,8 +190,8 @@ impl OpenedFolder for SmolVlmFolder {
             prompt: self.prompt.example(question)?,
             prompt_tokens: ids.len(),
             stop_tokens: self.rules.stop_tokens.clone(),
-            repetition_penalty: self.rules.repetition_penalty,
-            no_repeat_ngram_size: self.rules.no_repeat_ngram_size,
+            repetition_penalty: self.rules.penalties.repetition_penalty,
+            no_repeat_ngram_size: self.rules.penalties.no_repeat_ngram_size,
         })
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     annotation::{Finish, Status},
     config::{Asking, Mode, SpecialistConfig, Task},
+    sampling::Sampling,
     stage::Stage,
     testkit::{Answering, Generating, World},
 };
@@ -14,6 +15,7 @@ fn asking(prompts: &[&str]) -> Asking {
         engine: String::from("captioner"),
         prompts: prompts.iter().map(|prompt| Arc::from(*prompt)).collect(),
         max_tokens: 20,
+        sampling: Sampling::default(),
     }
 }
 
