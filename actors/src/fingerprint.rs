@@ -38,7 +38,7 @@ const SCHEME: &str = "vila2.fingerprint/1";
 /// - the version of this program, whose own steps lie between all of these.
 ///
 /// Not in it: URL, id, `meta`, where the record came from, timings, the reason why a specialist
-/// failed, names and paths of models.
+/// failed, and names and paths of models.
 /// Execution providers and the make-up of batches are not in it either: they may move a figure in
 /// its last digits, which is no other answer.
 ///

@@ -78,6 +78,10 @@ struct Request<'a> {
     temperature: f32,
     #[serde(skip_serializing_if = "Option::is_none")]
     top_p: Option<f32>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    stop: &'a [String],
+    seed: u64,
+    stream: bool,
     // What follows is not OpenAI's, but of the servers that people run themselves.
     #[serde(skip_serializing_if = "Option::is_none")]
     top_k: Option<u32>,
@@ -85,10 +89,6 @@ struct Request<'a> {
     repetition_penalty: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     no_repeat_ngram_size: Option<u32>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    stop: &'a [String],
-    seed: u64,
-    stream: bool,
 }
 
 #[derive(Serialize)]
