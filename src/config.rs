@@ -146,6 +146,8 @@ pub struct Model {
     pub longest_edge: Option<usize>,
     /// Most tiles of one picture, the whole picture's own among them.
     pub max_tiles: Option<usize>,
+    /// How many texts are searched side by side; `None`: as many as the folder says.
+    pub beams: Option<usize>,
     /// Whether special tokens stay in the text.
     pub keep_special_tokens: bool,
 }

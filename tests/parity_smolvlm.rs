@@ -10,7 +10,9 @@ use std::{
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use vila2::models::{ModelSettings, Runtime, SmolVlm, SmolVlmFolder, smolvlm::Preprocess};
+use vila2::models::{
+    ModelSettings, Runtime, SmolVlm, SmolVlmFolder, smolvlm::Preprocess, vlm::Cut as _,
+};
 use vila2_actors::{
     error::ModelError,
     image::Image,

@@ -102,6 +102,8 @@ pub enum Task {
         /// Name of the engine.
         engine: String,
     },
+    /// Lines of text, by a generator that writes where they stand.
+    Transcribe(Asking),
     /// A question, whose answer is kept as it is.
     Answer(Asking),
 }

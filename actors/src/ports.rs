@@ -1,12 +1,15 @@
 //! The traits the outside implements. Nothing else of the world is known in here.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use crate::{
-    annotation::{Caption, Finish, Grounding, Merged, ModelFacts, SpatialRelation, TextLine},
+    annotation::{
+        BoundingBox, Caption, Finish, Grounding, Merged, ModelFacts, Quad, SpatialRelation,
+        TextLine,
+    },
     budget::ImageCredit,
     certainty::Certainty,
     error::{DecodeError, FetchError, ModelError, PublishError},
@@ -95,6 +98,29 @@ pub struct Generated {
     pub finish: Finish,
     /// How likely the model held it.
     pub certainty: Certainty,
+    /// The places that it names, where its model writes them in a notation of its own; `None` where
+    /// the text is to be read as it stands.
+    pub placed: Option<Vec<Placed>>,
+}
+
+/// A part of an answer with its place in the picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Placed {
+    /// The phrase, or the line of text.
+    pub text: String,
+    /// Where it is.
+    pub place: Place,
+    /// Where both stand in the answer, in bytes.
+    pub stretch: Range<usize>,
+}
+
+/// A place in a picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Place {
+    /// Of a thing.
+    Box(BoundingBox),
+    /// Of a line of text.
+    Quad(Quad),
 }
 
 impl From<Generated> for Caption {
@@ -104,6 +130,7 @@ impl From<Generated> for Caption {
             tokens,
             finish,
             certainty,
+            placed: _,
         } = generated;
         Self {
             text,

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use crate::{
-    annotation::{Answered, SpatialRelation, TextLine},
+    annotation::{Answered, Grounding, SpatialRelation, TextLine},
+    certainty::Certainty,
     config::{Asking, Task},
     engine::{Answer, Engine, GenerateEngine},
     image::Image,
     message::Draft,
     phrases,
-    ports::{Generated, Located},
+    ports::{Generated, Located, Place, Placed},
     stage::Specialist,
 };
 
@@ -40,7 +41,7 @@ impl Task {
     #[must_use]
     pub fn asking(&self) -> Option<&Asking> {
         match self {
-            Self::Ground(asking) | Self::Answer(asking) => Some(asking),
+            Self::Ground(asking) | Self::Transcribe(asking) | Self::Answer(asking) => Some(asking),
             Self::Relate { .. } | Self::ReadText { .. } => None,
         }
     }
@@ -49,7 +50,9 @@ impl Task {
     #[must_use]
     pub fn engine(&self) -> &str {
         match self {
-            Self::Ground(asking) | Self::Answer(asking) => &asking.engine,
+            Self::Ground(asking) | Self::Transcribe(asking) | Self::Answer(asking) => {
+                &asking.engine
+            }
             Self::Relate { engine } | Self::ReadText { engine } => engine,
         }
     }
@@ -60,7 +63,7 @@ impl Task {
         match self {
             Self::Ground(_) => "ground",
             Self::Relate { .. } => "relate",
-            Self::ReadText { .. } => "read_text",
+            Self::ReadText { .. } | Self::Transcribe(_) => "read_text",
             Self::Answer(_) => "answer",
         }
     }
@@ -84,6 +87,7 @@ impl Task {
                 tokens,
                 finish,
                 certainty: _,
+                placed: _,
             } = generated;
             draft.answers.push(Answered {
                 id: format!("a{}", draft.answers.len()),
@@ -93,6 +97,15 @@ impl Task {
                 tokens,
                 finish,
             });
+            return;
+        }
+        if let Some(placed) = generated.placed {
+            self.note_placed(draft, placed, &generated.certainty);
+            return;
+        }
+        if let Self::Transcribe(_) = self {
+            let id = &draft.request.id;
+            tracing::debug!(id, "a text without places has no lines");
             return;
         }
         let size = (draft.facts.width, draft.facts.height);
@@ -106,6 +119,38 @@ impl Task {
             grounding.id = format!("g{}", draft.grounding.len());
             draft.grounding.push(grounding);
         }
+    }
+}
+
+impl Task {
+    /// Notes what a generator itself has put in its place: things where boxes are asked for, lines
+    /// where text is.
+    fn note_placed(&self, draft: &mut Draft, placed: Vec<Placed>, certainty: &Certainty) {
+        let mut lines = Vec::new();
+        for Placed {
+            text,
+            place,
+            stretch,
+        } in placed
+        {
+            let score = certainty.of(&stretch);
+            match (self, place) {
+                (Self::Ground(_), Place::Box(bounding_box)) => draft.grounding.push(Grounding {
+                    id: format!("g{}", draft.grounding.len()),
+                    phrase: text,
+                    bounding_box,
+                    score,
+                }),
+                (Self::Transcribe(_), Place::Quad(quad)) => lines.push(TextLine {
+                    id: String::new(),
+                    text,
+                    quad,
+                    score: score.unwrap_or_default(),
+                }),
+                _ => {}
+            }
+        }
+        note_lines(draft, lines);
     }
 }
 

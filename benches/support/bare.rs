@@ -18,7 +18,7 @@ use vila2::{
         ModelSettings, SmolVlmFolder,
         generation::{logits::argmax, repeats::RepeatRule},
         open_session,
-        smolvlm::Tiles,
+        vlm::Tiles,
     },
 };
 use vila2_actors::{image::Image, ports::Decoder as _};

@@ -33,7 +33,7 @@ pub(super) fn warning(config: &Config) -> Option<String> {
     let captions = drawn(&stages.caption.model);
     let mut others = stages
         .asked()
-        .filter(|one| one.kind.is_prompted() && drawn(&one.model));
+        .filter(|one| one.is_prompted() && drawn(&one.model));
     if captions {
         let name = &stages.caption.model;
         let off: Vec<_> = others

@@ -6,7 +6,7 @@ use vila2_actors::ports::{Generator, Load, Relater, TextReader};
 
 use super::{drawn, settings};
 use crate::{
-    config::{Config, Fault, Faults, GEOMETRY, Kind, Layers},
+    config::{Config, Fault, Faults, GEOMETRY, Kind, Layers, Specialist, Stages},
     models::{self, LoadError},
 };
 
@@ -47,11 +47,11 @@ pub(super) fn load(config: &Config, layers: &Layers) -> Result<Models, Faults> {
         relaters: BTreeMap::new(),
         drawn: drawn::warning(config),
     };
-    let of_kind = |is: fn(Kind) -> bool| {
-        let specialists = stages.asked().filter(move |one| is(one.kind));
+    let names_of = |is: fn(&&Specialist) -> bool| {
+        let specialists = stages.asked().filter(is);
         specialists.map(|one| &one.model).collect::<BTreeSet<_>>()
     };
-    let mut names = of_kind(Kind::is_prompted);
+    let mut names = names_of(|one| one.is_prompted());
     names.insert(&stages.caption.model);
     for name in names.into_iter().filter(|name| there(name)) {
         match models::open_generator(&settings::model(config, name)) {
@@ -66,19 +66,18 @@ pub(super) fn load(config: &Config, layers: &Layers) -> Result<Models, Faults> {
                         ));
                     }
                 }
+                if !folder.places_lines() {
+                    faults.extend(without_places(stages, layers, name));
+                }
                 models.generators.insert(name.clone(), folder.load());
             }
             Err(error) => faults.extend(load_faults(layers, name, &error)),
         }
     }
-    let readers = of_kind(|kind| kind == Kind::ReadText);
-    for one in stages.asked().filter(|one| one.kind == Kind::ReadText) {
-        if config.is_endpoint(&one.model) {
-            let reader = &one.model;
-            let problem =
-                format!("{reader:?} is behind an endpoint, which gives texts without places");
-            let accepted = "a folder of PP-OCR (`make runtime`); or mode = \"off\"";
-            faults.push(fault(layers, &one.key("model"), problem, accepted));
+    let readers = names_of(|one| one.kind == Kind::ReadText && !one.is_prompted());
+    for one in stages.asked() {
+        if one.kind == Kind::ReadText && !one.is_prompted() && config.is_endpoint(&one.model) {
+            faults.push(reads_no_places(layers, one, "is behind an endpoint"));
         }
     }
     for name in readers.into_iter().filter(|name| folder(name)) {
@@ -97,6 +96,25 @@ pub(super) fn load(config: &Config, layers: &Layers) -> Result<Models, Faults> {
     } else {
         Err(Faults(faults))
     }
+}
+
+/// The specialists that would have a model read lines of text that says not where they stand.
+fn without_places<'a>(
+    stages: &'a Stages,
+    layers: &'a Layers,
+    model: &'a str,
+) -> impl Iterator<Item = Fault> {
+    let readers = stages
+        .asked()
+        .filter(move |one| one.model == model && one.kind == Kind::ReadText && one.is_prompted());
+    readers.map(|one| reads_no_places(layers, one, "is asked by prompt"))
+}
+
+fn reads_no_places(layers: &Layers, one: &Specialist, how: &str) -> Fault {
+    let problem = format!("{:?} {how}, and gives texts without places", one.model);
+    let accepted = "a folder of PP-OCR (`make runtime`) without a prompt, or of Florence-2 with \
+                    prompt = \"<OCR_WITH_REGION>\"; or mode = \"off\"";
+    fault(layers, &one.key("model"), problem, accepted)
 }
 
 /// The prompts of the configuration that go to a model, with their keys and the longest answer.

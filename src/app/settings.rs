@@ -109,6 +109,7 @@ pub fn model(config: &Config, name: &str) -> ModelSettings {
         options: Options {
             longest_edge: model.longest_edge,
             max_tiles: model.max_tiles,
+            beams: model.beams,
             keep_special_tokens: model.keep_special_tokens,
         },
         endpoint: model.endpoint.as_ref().map(|it| endpoint(config, it)),
@@ -250,6 +251,7 @@ fn specialist(specialist: &Specialist) -> SpecialistConfig {
         Kind::Ground => Task::Ground(asking()),
         Kind::Answer => Task::Answer(asking()),
         Kind::Relate => Task::Relate { engine },
+        Kind::ReadText if specialist.is_prompted() => Task::Transcribe(asking()),
         Kind::ReadText => Task::ReadText { engine },
     };
     SpecialistConfig {

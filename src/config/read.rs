@@ -279,6 +279,7 @@ fn model(_name: &str, section: &Section<'_>) -> Model {
         variant: variant(section),
         longest_edge: limit("longest_edge", 1..=4_096),
         max_tiles: limit("max_tiles", 1..=65_536),
+        beams: limit("beams", 1..=16),
         keep_special_tokens: section.has("keep_special_tokens")
             && section.flag("keep_special_tokens"),
         path: locate(Path::new(&section.text("path", WHERE, not_empty))),

@@ -99,9 +99,8 @@ const BUILT_IN: [(&str, Kind); 3] = [
 const TOKENS: u32 = 160;
 
 impl Kind {
-    /// Whether a generator is asked, by prompt.
-    #[must_use]
-    pub fn is_prompted(self) -> bool {
+    /// Whether a generator must be asked, by prompt; one that reads text may be.
+    fn needs_prompt(self) -> bool {
         matches!(self, Self::Ground | Self::Answer)
     }
 }
@@ -123,6 +122,12 @@ impl Stages {
 }
 
 impl Specialist {
+    /// Whether a generator is asked, by prompt.
+    #[must_use]
+    pub fn is_prompted(&self) -> bool {
+        !self.prompts.is_empty()
+    }
+
     /// Its key in the configuration.
     #[must_use]
     pub fn key(&self, of: &str) -> String {
@@ -236,8 +241,9 @@ fn specialist(
         let problem = format!("{model:?} cannot relate boxes");
         section.fault("model", &problem, GEOMETRY);
     }
-    let (prompts, max_tokens, sampling) = if kind.is_prompted() {
-        let tokens = if built_in.is_some() || section.has("max_tokens") {
+    let may_be = kind == Kind::ReadText && (section.has("prompt") || section.has("prompts"));
+    let (prompts, max_tokens, sampling) = if kind.needs_prompt() || may_be {
+        let tokens = if section.has("max_tokens") {
             count(section, "max_tokens", 1..=8_192)
         } else {
             TOKENS

@@ -26,7 +26,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
             .stages
             .asked()
             .filter(|one| one.kind == Kind::ReadText);
-        readers.any(|one| one.model == name)
+        readers.any(|one| one.model == name && (!one.is_prompted() || config.is_endpoint(name)))
     };
     config
         .models

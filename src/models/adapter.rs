@@ -40,6 +40,11 @@ pub trait OpenedFolder: fmt::Debug + Send + Sync {
     /// [`ModelError::Input`], with what is wrong with it.
     fn try_prompt(&self, text: &str, max_tokens: u32) -> Result<(), ModelError>;
 
+    /// Whether its answers say where lines of text stand.
+    fn places_lines(&self) -> bool {
+        false
+    }
+
     /// Opens the sessions, and lets the model answer a question of its own.
     ///
     /// # Errors
@@ -70,6 +75,8 @@ pub struct FolderFacts {
     pub prompt: String,
     /// Tokens of that prompt about a picture of 640 × 480, the picture's own included.
     pub prompt_tokens: usize,
+    /// How many texts are searched side by side; 1: the likeliest token every time.
+    pub beams: usize,
     /// Ids that end a text.
     pub stop_tokens: Vec<u32>,
     /// Penalty of tokens seen before; 1 is off.

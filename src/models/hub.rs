@@ -51,13 +51,22 @@ pub struct HubFolder {
     pub tokenizer_config: Value,
     /// `tokenizer.json`.
     pub tokenizer: Arc<Tokenizer>,
-    /// The chat template, Jinja.
+    /// The chat template, Jinja; empty where none was asked for.
     pub chat_template: String,
     /// The graph files asked for.
     pub graphs: Graphs,
     /// First 12 hex digits of a SHA-256 over everything above: graphs with their external data,
     /// tokenizer, chat template, and the configuration of model, generation and processor.
     pub revision: String,
+}
+
+/// What an architecture needs of a folder besides its configuration and tokenizer.
+#[derive(Debug, Clone, Copy)]
+pub struct Needs<'a> {
+    /// Graph files, by their names without variant and ending (`vision_encoder`, …).
+    pub graphs: &'a [&'a str],
+    /// Whether questions are written by a chat template.
+    pub chat_template: bool,
 }
 
 /// The files besides graphs and template on which answers depend, where they are there.
@@ -84,12 +93,12 @@ pub fn model_type(path: &Path) -> Result<String, FolderError> {
 }
 
 impl HubFolder {
-    /// Reads the folder and finds the graph files named in `graphs` (`vision_encoder`, …), each in
-    /// the variant asked for.
+    /// Reads the folder and finds the graph files that its architecture needs, each in the variant
+    /// asked for.
     ///
     /// # Errors
     /// [`FolderError`] with every fault of the folder.
-    pub fn open(path: &Path, graphs: &[&str], variant: &Variant) -> Result<Self, FolderError> {
+    pub fn open(path: &Path, needs: Needs<'_>, variant: &Variant) -> Result<Self, FolderError> {
         let mut faults = Vec::new();
         if !read_folder(path, &mut faults) {
             return Err(FolderError::new(path, faults));
@@ -103,8 +112,12 @@ impl HubFolder {
         let preprocessor = read_image_settings(path, processor.as_ref(), &mut faults);
         let tokenizer_config = read_json(path, "tokenizer_config.json", true, &mut faults);
         let tokenizer = read_tokenizer(path, &mut faults);
-        let chat_template = read_template(path, tokenizer_config.as_ref(), &mut faults);
-        let graphs = Graphs::find(path, graphs, variant, &mut faults);
+        let chat_template = if needs.chat_template {
+            read_template(path, tokenizer_config.as_ref(), &mut faults)
+        } else {
+            Some(String::new())
+        };
+        let graphs = Graphs::find(path, needs.graphs, variant, &mut faults);
         if !faults.is_empty() {
             return Err(FolderError::new(path, faults));
         }

@@ -18,6 +18,9 @@
 //! pull        fetching a folder from a hub
 //! generation  greedy decoding with continuous batching, for any decoder of that convention
 //! endpoint    a model behind a server, which has no folder
+//! vlm         what every vision-language model does: tiles, features, waiting for a batch
+//! answers     how models write places in a picture
+//! florence2   the adapter for Florence-2
 //! smolvlm     the adapter for SmolVLM and Idefics3
 //! geometry    the relater: spatial relations from boxes alone
 //! ppocr       the text reader: detection, direction, recognition
@@ -26,12 +29,14 @@
 //! Adding an architecture = one folder here, one line in [`registry::ADAPTERS`].
 
 pub mod adapter;
+pub mod answers;
 mod beside;
 pub mod card;
 pub mod describe;
 mod disk;
 pub mod endpoint;
 pub mod error;
+pub mod florence2;
 pub mod generation;
 pub mod geometry;
 pub mod hub;
@@ -45,10 +50,12 @@ pub mod session;
 pub mod settings;
 pub mod smolvlm;
 pub mod trial;
+pub mod vlm;
 
 pub use describe::overview;
 pub use endpoint::{EndpointSettings, Key};
 pub use error::LoadError;
+pub use florence2::{Florence2, Florence2Folder};
 pub use hub::{FolderError, Graph, HubFolder, Variant};
 pub use registry::{GeneratorFolder, load_generator, open_generator};
 pub use runtime::{Runtime, RuntimeError};

@@ -11,6 +11,7 @@ use super::{
     adapter::{Adapter, OpenedFolder},
     endpoint,
     error::LoadError,
+    florence2,
     hub::{self, FolderError},
     runtime::Runtime,
     settings::ModelSettings,
@@ -18,7 +19,7 @@ use super::{
 };
 
 /// Every architecture that can be read. Adding one = one folder beside this file, one line here.
-pub static ADAPTERS: [Adapter; 1] = [smolvlm::ADAPTER];
+pub static ADAPTERS: [Adapter; 2] = [smolvlm::ADAPTER, florence2::ADAPTER];
 
 /// The adapter of a `model_type`.
 #[must_use]
@@ -73,6 +74,12 @@ impl GeneratorFolder {
         };
         let tried = opened.try_prompt(text, max_tokens);
         tried.map_err(|error| error.to_string())
+    }
+
+    /// Whether its answers say where lines of text stand.
+    #[must_use]
+    pub fn places_lines(&self) -> bool {
+        (self.opened.as_ref()).is_some_and(|opened| opened.places_lines())
     }
 
     /// What loads the model on its engine's thread, as often as the engine asks. The folder is read
@@ -190,7 +197,7 @@ mod tests {
 
     #[test]
     fn an_architecture_without_an_adapter_is_refused_with_the_accepted_ones() {
-        assert_eq!(accepted(), "smolvlm, idefics3");
+        assert_eq!(accepted(), "smolvlm, idefics3, florence2");
         let message = refused(r#"{"model_type": "bert"}"#);
         assert!(message.contains("models.eyes"), "{message}");
         assert!(message.contains("`bert`"), "{message}");

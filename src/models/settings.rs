@@ -48,6 +48,9 @@ pub struct Options {
     pub longest_edge: Option<usize>,
     /// Most tiles of one picture, the whole picture's own among them; `None`: as many as it makes.
     pub max_tiles: Option<usize>,
+    /// How many texts are searched side by side; `None`: as many as the folder says. Only for
+    /// architectures that search so.
+    pub beams: Option<usize>,
     /// Whether special tokens stay in the text: some models write markup with them.
     pub keep_special_tokens: bool,
 }

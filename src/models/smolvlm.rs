@@ -9,44 +9,31 @@
 //! transformers 4.57, `models/smolvlm` and `models/idefics3`; the graphs as onnx-community exports
 //! them.
 
-mod ahead;
-mod features;
 mod folder;
-mod footprint;
-mod known;
 mod preprocess;
 mod prompt;
-mod resample;
 mod room;
-mod vision;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use vila2_actors::{
-    annotation::ModelFacts,
     error::ModelError,
-    image::{Image, ImageId},
-    ports::{Footprint, Generated, Generator, Prompt, RequestId},
+    image::Image,
+    ports::{Generated, Prompt},
+    sampling::Sampling,
 };
 
 use super::{
     adapter::Adapter,
-    generation::{
-        Batch, Decoder, Embedder, Prepared, Search,
-        batch::{Figures, Outcome},
-    },
+    generation::{Batch, Decoder, Embedder, Ended, Endings, Running, batch::Figures, check},
     hub::{Fault, FolderError},
     session::open_session,
     settings::ModelSettings,
+    vlm::{Ahead, Architecture, Asked, Cut, Features, Sizes, Tiles, VisionEncoder, Vlm, example},
 };
-use ahead::TilesAhead;
-use features::{FeatureCache, Features};
 pub use folder::SmolVlmFolder;
-use footprint::Ahead;
-pub use preprocess::{Preprocess, Tiles};
+pub use preprocess::Preprocess;
 pub use prompt::PromptTemplate;
-pub use resample::{Filter, resample};
-use vision::VisionEncoder;
 
 /// `model_type` of the folders this adapter reads.
 pub const MODEL_TYPES: [&str; 2] = ["smolvlm", "idefics3"];
@@ -60,29 +47,18 @@ pub const ADAPTER: Adapter = Adapter {
     open: |settings| Ok(Box::new(SmolVlmFolder::open(settings)?)),
 };
 
-/// A request whose image has not been looked at yet.
-#[derive(Debug)]
-struct Waiting {
-    request: RequestId,
-    image: Arc<Image>,
-    ids: Arc<[u32]>,
-    max_tokens: usize,
-    search: Search,
-}
+/// The question of the self-check.
+const QUESTION: &str = "Describe the image.";
 
-/// The model: one of these per engine thread.
+/// A SmolVLM or Idefics3.
+pub type SmolVlm = Vlm<Idefics3>;
+
+/// What is particular to them, with the open sessions.
 #[derive(Debug)]
-pub struct SmolVlm {
-    facts: ModelFacts,
+pub struct Idefics3 {
     folder: SmolVlmFolder,
     vision: VisionEncoder,
     batch: Batch,
-    features: FeatureCache,
-    tiles: TilesAhead,
-    ahead: Ahead,
-    waiting: Vec<Waiting>,
-    max_running: usize,
-    encoded: u64,
 }
 
 impl SmolVlm {
@@ -106,162 +82,62 @@ impl SmolVlm {
         let (vision, vision_graph) = session("vision_encoder")?;
         let (decoder, graph) = session("decoder_model_merged")?;
         let decoder = Decoder::new(decoder, graph, folder.sides).map_err(broken)?;
-        let ahead = Ahead::new(&folder.preprocess, settings);
-        let sizes = vision::Sizes {
+        let ahead = Ahead::new(&*folder.preprocess, settings);
+        let sizes = Sizes {
             tile: folder.preprocess.tile(),
             hidden: decoder.hidden(),
             most: ahead.tiles,
+            several: true,
         };
         let vision = VisionEncoder::new(vision, vision_graph, sizes).map_err(broken)?;
         let (embedder, _) = session("embed_tokens")?;
-        let dead = |error: ModelError| ModelError::Broken(error.to_string());
-        let embedder =
-            Embedder::new(embedder, decoder.hidden(), folder.vocabulary).map_err(dead)?;
+        let embedder = Embedder::new(embedder, decoder.hidden(), folder.vocabulary)
+            .map_err(|error| ModelError::Broken(error.to_string()))?;
         let batch = Batch::new(decoder, embedder, folder.rules.clone(), folder.longest);
-        let mut model = Self {
-            tiles: TilesAhead::new(Arc::clone(&folder.preprocess), ahead.pictures),
-            ahead,
-            facts: ModelFacts {
-                model: settings.name.clone(),
-                revision: folder.revision().to_owned(),
-                prompt: None,
-            },
+        let revision = folder.revision().to_owned();
+        let architecture = Idefics3 {
             folder,
             vision,
             batch,
-            features: FeatureCache::default(),
-            waiting: Vec::new(),
-            max_running: settings.max_running.max(1),
-            encoded: 0,
         };
-        model.self_check().map_err(dead)?;
-        Ok(model)
+        Vlm::new(architecture, ahead, &revision, settings)
     }
 
     /// What the decoder's batch has done so far.
     #[must_use]
     pub fn figures(&self) -> Figures {
-        self.batch.figures()
+        self.architecture().batch.figures()
+    }
+}
+
+impl Architecture for Idefics3 {
+    fn cutter(&self) -> Arc<dyn Cut> {
+        Arc::clone(&self.folder.preprocess) as Arc<dyn Cut>
     }
 
-    /// How many pictures went through the vision encoder so far.
-    #[must_use]
-    pub fn encoded(&self) -> u64 {
-        self.encoded
+    fn ids(&self, image: &Image, prompt: &Prompt) -> Result<Arc<[u32]>, ModelError> {
+        let ids = self.folder.ids(image, &prompt.text)?;
+        self.folder.fits(&ids, prompt.max_tokens)?;
+        Ok(ids)
     }
 
-    /// [`Generator::step`], with token ids instead of text.
-    ///
-    /// # Errors
-    /// As [`Generator::step`].
-    pub fn step_tokens(&mut self) -> Result<Vec<Outcome>, ModelError> {
-        let refused = self.prepare()?;
-        let mut answers: Vec<_> = refused.into_iter().map(Err).collect();
-        answers.extend(self.batch.step()?);
-        Ok(answers)
+    fn endings(&self, sampling: &Sampling) -> Option<Endings> {
+        self.folder.endings(sampling)
     }
 
-    /// Hands waiting requests to the batch, after computing the vision features that are missing.
-    /// While others run, nobody waits for tiles: those requests come with a later step. Returns
-    /// those that are refused.
-    fn prepare(&mut self) -> Result<Vec<(RequestId, ModelError)>, ModelError> {
-        self.features.forget_dropped();
-        self.tiles.collect();
-        if self.waiting.is_empty() {
-            return Ok(Vec::new());
-        }
-        for waiting in &self.waiting {
-            if self.features.get(waiting.image.id()).is_none() {
-                self.tiles.begin(&waiting.image);
-            }
-        }
-        let ready = |waiting: &Waiting| {
-            self.features.get(waiting.image.id()).is_some() || self.tiles.ready(&waiting.image)
-        };
-        let nothing_to_do = self.batch.running() == 0 && !self.waiting.iter().any(ready);
-        let turn = |waiting: &mut Waiting| nothing_to_do || ready(waiting);
-        let waiting: Vec<Waiting> = self.waiting.extract_if(.., turn).collect();
-        let unseen = self.look(&waiting)?;
-        let mut refused = Vec::new();
-        for waiting in waiting {
-            let request = waiting.request;
-            let prepared = match self.features.get(waiting.image.id()) {
-                Some(features) => self.merge(&waiting.ids, &features)?,
-                // Nobody looks at an image without features or a reason.
-                None => Err((unseen.get(&waiting.image.id()).cloned())
-                    .unwrap_or_else(|| ModelError::Run("the picture has gone".to_owned()))),
-            };
-            let admitted = prepared.and_then(|embeds| {
-                self.batch.admit(Prepared {
-                    request,
-                    prompt: waiting.ids.to_vec(),
-                    embeds,
-                    max_tokens: waiting.max_tokens,
-                    endings: self.folder.endings(&waiting.search.sampling),
-                    search: waiting.search,
-                })
-            });
-            if let Err(error) = admitted {
-                refused.push((request, error));
-            }
-        }
-        Ok(refused)
-    }
-
-    /// Computes vision features that are missing, of as many pictures at a time as go through the
-    /// encoder together: no more tiles lie beside it. Returns the images that have none, and why.
-    fn look(&mut self, waiting: &[Waiting]) -> Result<HashMap<ImageId, ModelError>, ModelError> {
-        let mut unseen = HashMap::new();
-        let mut images: Vec<&Arc<Image>> = Vec::new();
-        let mut tiles = Vec::new();
-        for Waiting { image, .. } in waiting {
-            let known = self.features.get(image.id()).is_some() || unseen.contains_key(&image.id());
-            if known || images.iter().any(|other| other.id() == image.id()) {
-                continue;
-            }
-            let cut = match self.tiles.take(image) {
-                Ok(cut) => cut,
-                Err(error) => {
-                    unseen.insert(image.id(), error);
-                    continue;
-                }
-            };
-            let before: usize = tiles.iter().map(|tiles: &Tiles| tiles.count).sum();
-            if before + cut.count > self.ahead.tiles {
-                self.encode(&mut images, &mut tiles, &mut unseen)?;
-            }
-            images.push(image);
-            tiles.push(cut);
-        }
-        self.encode(&mut images, &mut tiles, &mut unseen)?;
-        Ok(unseen)
-    }
-
-    /// The features of these pictures; their tiles are gone afterwards.
-    fn encode(
+    fn look(
         &mut self,
-        images: &mut Vec<&Arc<Image>>,
-        tiles: &mut Vec<Tiles>,
-        unseen: &mut HashMap<ImageId, ModelError>,
-    ) -> Result<(), ModelError> {
-        let features = self.vision.run(tiles)?;
-        tiles.clear();
-        for (image, features) in images.drain(..).zip(features) {
-            match features {
-                Ok(features) => {
-                    self.encoded += 1;
-                    self.features.insert(image, features);
-                }
-                Err(error) => {
-                    unseen.insert(image.id(), error);
-                }
-            }
-        }
-        Ok(())
+        pictures: &[Tiles],
+    ) -> Result<Vec<Result<Features, ModelError>>, ModelError> {
+        self.vision.run(pictures)
     }
 
-    /// Embeddings of the prompt with the image's features at the image tokens.
-    #[allow(clippy::type_complexity)]
+    fn feature_bytes(&self) -> u64 {
+        let tokens = self.folder.prompt.image_tokens();
+        (tokens * self.vision.hidden() * size_of::<f32>()) as u64
+    }
+
+    /// Features go to the image tokens.
     fn merge(
         &mut self,
         ids: &[u32],
@@ -289,66 +165,35 @@ impl SmolVlm {
         }
         Ok(Ok(embeds))
     }
-}
 
-impl Generator for SmolVlm {
-    fn free_slots(&self) -> usize {
-        self.max_running
-            .saturating_sub(self.waiting.len() + self.batch.running())
+    fn running(&self) -> &dyn Running {
+        &self.batch
     }
 
-    fn announce(&mut self, image: &Arc<Image>) {
-        if self.features.get(image.id()).is_none() {
-            self.tiles.begin(image);
-        }
+    fn running_mut(&mut self) -> &mut dyn Running {
+        &mut self.batch
     }
 
-    fn admit(
-        &mut self,
-        request: RequestId,
-        image: Arc<Image>,
-        prompt: &Prompt,
-    ) -> Result<(), ModelError> {
-        let ids = self.folder.ids(&image, &prompt.text)?;
-        self.folder.fits(&ids, prompt.max_tokens)?;
-        self.announce(&image);
-        self.waiting.push(Waiting {
-            request,
-            image,
-            ids,
-            max_tokens: prompt.max_tokens as usize,
-            search: Search::from(prompt),
-        });
-        Ok(())
+    fn text(&self, ended: &Ended, _: &Asked) -> Result<Generated, ModelError> {
+        self.folder.text(ended)
     }
 
-    fn step(&mut self) -> Result<Vec<(RequestId, Result<Generated, ModelError>)>, ModelError> {
-        let ended = self.step_tokens()?;
-        Ok(ended
-            .into_iter()
-            .map(|ended| match ended {
-                Ok(ended) => (ended.request, self.folder.text(&ended)),
-                Err((request, error)) => (request, Err(error)),
-            })
-            .collect())
-    }
-
-    fn cancel(&mut self, request: RequestId) {
-        self.waiting.retain(|waiting| waiting.request != request);
-        self.batch.cancel(request);
-    }
-
+    /// With caches of its own, and one tile whatever the folder says.
     fn self_check(&mut self) -> Result<(), ModelError> {
-        self.answer_own_question()
-    }
-
-    fn facts(&self) -> ModelFacts {
-        self.facts.clone()
-    }
-
-    fn footprint(&self) -> Footprint {
-        let tokens = self.folder.prompt.image_tokens();
-        let feature = tokens * self.vision.hidden() * size_of::<f32>();
-        (self.ahead).footprint(&self.folder.preprocess, feature as u64)
+        let (decoder, embedder) = self.batch.parts();
+        check::check(decoder, embedder, self.folder.vocabulary)?;
+        let tiles = self.folder.preprocess.whole(&example::picture());
+        let features = match self.vision.run(&[tiles])?.pop() {
+            Some(features) => features?,
+            None => {
+                return Err(ModelError::Run(
+                    "the vision encoder gave nothing".to_owned(),
+                ));
+            }
+        };
+        let ids = (self.folder.prompt).ids(&self.folder.hub.tokenizer, QUESTION, 0, 0)?;
+        let embeds = self.merge(&ids, &features)??;
+        let (decoder, embedder) = self.batch.parts();
+        check::answers(decoder, embedder, &embeds, &self.folder.rules)
     }
 }

@@ -129,6 +129,7 @@ impl Generator for Paced {
             tokens: 4,
             finish: Finish::Stop,
             certainty: vila2_actors::certainty::Certainty::default(),
+            placed: None,
         };
         let ended = self.running.pop_front();
         Ok(ended.map(|id| (id, Ok(generated))).into_iter().collect())

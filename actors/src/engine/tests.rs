@@ -67,6 +67,7 @@ impl Generator for OneByOne {
             tokens: 1,
             finish: crate::annotation::Finish::Stop,
             certainty: Certainty::default(),
+            placed: None,
         };
         Ok(self
             .running
@@ -290,6 +291,7 @@ impl Generator for Clinging {
             tokens: 1,
             finish: crate::annotation::Finish::Stop,
             certainty: Certainty::default(),
+            placed: None,
         };
         Ok((self.running.drain(..).map(|id| (id, Ok(generated())))).collect())
     }

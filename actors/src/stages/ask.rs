@@ -16,6 +16,9 @@ use crate::{
     task::{self, Expert, Found},
 };
 
+/// What stands for the caption in a prompt.
+const CAPTION: &str = "{caption}";
+
 /// The actor.
 pub(crate) struct Ask {
     pub(crate) config: SpecialistConfig,
@@ -69,8 +72,12 @@ impl Ask {
         let timeout = self.config.timeout;
         match expert {
             Expert::Generate(engine) => {
-                let prompt = self.prompt(draft);
+                let mut prompt = self.prompt(draft);
+                // The record has the prompt as it is configured; the caption it has already.
                 let text = Arc::clone(&prompt.text);
+                if text.contains(CAPTION) {
+                    prompt.text = text.replace(CAPTION, &draft.caption.text).into();
+                }
                 engine.ask(Asks {
                     question: Question { image, prompt },
                     ticket: Ticket::new(self.exit.stage, &mut envelope.delivery, timeout),

@@ -296,6 +296,7 @@ impl Generator for FakeGenerator {
                             _ => Finish::Stop,
                         },
                         certainty: Certainty::default(),
+                        placed: None,
                     };
                     ended.push((*id, Ok(generated)));
                     false

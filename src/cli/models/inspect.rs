@@ -132,7 +132,7 @@ fn print(inspected: &Inspected) -> Result<(), Failure> {
         .collect();
     output::line(&format!(
         "variants: {}; batches padded on the {}\ntokenizer: {} entries\npictures: {edge}, {cut} of \
-         {} × {} pixels, at most {} of them\ngeneration: greedy, at most {} positions, ends at {:?}, repetition penalty {}, no repeated run of {}\nprompt ({} \
+         {} × {} pixels, at most {} of them\ngeneration: {}, at most {} positions, ends at {:?}, repetition penalty {}, no repeated run of {}\nprompt ({} \
          tokens about a picture of 640 × 480):\n{}",
         variants.join(", "),
         folder.padding,
@@ -140,6 +140,10 @@ fn print(inspected: &Inspected) -> Result<(), Failure> {
         folder.tile,
         folder.tile,
         folder.most_tiles,
+        match folder.beams {
+            1 => "greedy".to_owned(),
+            beams => format!("{beams} beams"),
+        },
         folder.longest,
         folder.stop_tokens,
         folder.repetition_penalty,

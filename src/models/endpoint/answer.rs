@@ -88,6 +88,7 @@ pub(super) fn read(body: &[u8]) -> Result<Generated, Unread> {
         tokens: completion.usage.map_or(0, |usage| usage.completion_tokens),
         finish,
         certainty: Certainty::default(),
+        placed: None,
     })
 }
 

@@ -6,16 +6,16 @@
 //! rows and padding have wasted since the last time adds up to the price of doing so.
 
 mod join;
-mod row;
 mod waste;
 
 use std::{sync::Arc, time::Instant};
 
 use vila2_actors::{annotation::Finish, error::ModelError, ports::RequestId};
 
-use super::{Decoder, Embedder, Endings, Rules, Search, cache::Cache, search::Chosen};
+use super::{
+    Decoder, Embedder, Endings, Rules, Running, Search, cache::Cache, row::Row, search::Chosen,
+};
 use join::Group;
-use row::Row;
 use waste::Waste;
 
 /// Most rows of one prefill.
@@ -89,6 +89,52 @@ pub struct Batch {
     figures: Figures,
 }
 
+impl Running for Batch {
+    fn admit(&mut self, prepared: Prepared) -> Result<(), ModelError> {
+        if prepared.prompt.len() >= self.longest {
+            return Err(ModelError::Input(format!(
+                "the question is {} tokens, picture included, and the model has {} positions for \
+                 question and answer together: shorten the prompt",
+                prepared.prompt.len(),
+                self.longest
+            )));
+        }
+        if prepared.max_tokens == 0 {
+            return Err(ModelError::Input(
+                "max_tokens is 0, and a caption has at least one token: ask for more".to_owned(),
+            ));
+        }
+        self.waiting.push(prepared);
+        Ok(())
+    }
+
+    /// Prefills what waits, lets it join, and generates one token for every running row. Returns
+    /// the requests that ended. A row whose logits are no numbers ends with [`ModelError::Run`], and
+    /// its neighbours go on.
+    fn step(&mut self) -> Result<Vec<Outcome>, ModelError> {
+        self.ended.clear();
+        self.prefill()?;
+        self.compact()?;
+        if !self.rows.is_empty() {
+            self.decode()?;
+        }
+        Ok(std::mem::take(&mut self.ended))
+    }
+
+    fn cancel(&mut self, request: RequestId) {
+        self.waiting.retain(|w| w.request != request);
+        for row in &mut self.rows {
+            if row.request == Some(request) {
+                row.request = None;
+            }
+        }
+    }
+
+    fn running(&self) -> usize {
+        self.waiting.len() + self.rows.iter().filter(|r| r.request.is_some()).count()
+    }
+}
+
 impl Batch {
     /// An empty batch. `longest` is the most positions the model knows.
     #[must_use]
@@ -113,12 +159,6 @@ impl Batch {
         self.longest
     }
 
-    /// Requests that are running or waiting.
-    #[must_use]
-    pub fn running(&self) -> usize {
-        self.waiting.len() + self.rows.iter().filter(|r| r.request.is_some()).count()
-    }
-
     /// What the batch has done so far.
     #[must_use]
     pub fn figures(&self) -> Figures {
@@ -133,55 +173,6 @@ impl Batch {
     /// The decoder and its embeddings.
     pub fn parts(&mut self) -> (&mut Decoder, &mut Embedder) {
         (&mut self.decoder, &mut self.embedder)
-    }
-
-    /// Lets a request join at the next step.
-    ///
-    /// # Errors
-    /// [`ModelError::Input`] where the prompt leaves no room for an answer.
-    pub fn admit(&mut self, prepared: Prepared) -> Result<(), ModelError> {
-        if prepared.prompt.len() >= self.longest {
-            return Err(ModelError::Input(format!(
-                "the question is {} tokens, picture included, and the model has {} positions for \
-                 question and answer together: shorten the prompt",
-                prepared.prompt.len(),
-                self.longest
-            )));
-        }
-        if prepared.max_tokens == 0 {
-            return Err(ModelError::Input(
-                "max_tokens is 0, and a caption has at least one token: ask for more".to_owned(),
-            ));
-        }
-        self.waiting.push(prepared);
-        Ok(())
-    }
-
-    /// Forgets a request.
-    pub fn cancel(&mut self, request: RequestId) {
-        self.waiting.retain(|w| w.request != request);
-        for row in &mut self.rows {
-            if row.request == Some(request) {
-                row.request = None;
-            }
-        }
-    }
-
-    /// Prefills what waits, lets it join, and generates one token for every running row. Returns
-    /// the requests that ended. A row whose logits are no numbers ends with [`ModelError::Run`], and
-    /// its neighbours go on.
-    ///
-    /// # Errors
-    /// [`ModelError::Run`]; the step does not count, and the batch is to be emptied by
-    /// [`Batch::cancel`].
-    pub fn step(&mut self) -> Result<Vec<Outcome>, ModelError> {
-        self.ended.clear();
-        self.prefill()?;
-        self.compact()?;
-        if !self.rows.is_empty() {
-            self.decode()?;
-        }
-        Ok(std::mem::take(&mut self.ended))
     }
 
     fn live(&self) -> usize {
@@ -311,8 +302,8 @@ impl Batch {
     }
 }
 
-/// A row that cannot go on after so many tokens of its answer.
-fn no_numbers(tokens: usize) -> ModelError {
+/// The error of a row that cannot go on after so many tokens of its answer.
+pub(super) fn no_numbers(tokens: usize) -> ModelError {
     ModelError::Run(format!(
         "the decoder gave logits that are no numbers (NaN or infinite) after {tokens} tokens of \
          the answer"

@@ -4,6 +4,8 @@
 //! It tells a graph that pads on the other side, forgets the mask, or computes no numbers, before
 //! it writes nonsense.
 
+mod seq2seq;
+
 use vila2_actors::error::ModelError;
 
 use super::{
@@ -12,6 +14,8 @@ use super::{
     logits::argmax,
     rules::Rules,
 };
+
+pub use seq2seq::seq2seq;
 
 /// Lengths of the two rows.
 const LENGTHS: [usize; 2] = [3, 7];
@@ -36,11 +40,7 @@ pub fn answers(
     let (mut logits, mut cache) = prefill(decoder, &[question], usize::MAX)?;
     for number in 0..TOKENS {
         let Some(token) = argmax(&logits) else {
-            return Err(ModelError::Broken(format!(
-                "the decoder gives logits that are no numbers (NaN or infinite) for a question \
-                 about a plain picture, after {number} tokens of the answer: its weights, or its \
-                 graph, are broken"
-            )));
+            return Err(no_answer(number));
         };
         if rules.stop_tokens.contains(&(token as u32)) {
             break;
@@ -48,6 +48,13 @@ pub fn answers(
         (logits, cache) = step(decoder, embedder, &cache, &[asked + number], token as u32)?;
     }
     Ok(())
+}
+
+fn no_answer(number: usize) -> ModelError {
+    ModelError::Broken(format!(
+        "the decoder gives logits that are no numbers (NaN or infinite) for a question about a \
+         plain picture, after {number} tokens of the answer: its weights, or its graph, are broken"
+    ))
 }
 
 /// What one prompt alone gives: logits of its prefill and of two steps, and its cache before them.
@@ -152,7 +159,18 @@ fn same<const ROWS: usize>(
     logits: &[f32],
     alone: [&Vec<f32>; ROWS],
 ) -> Result<(), ModelError> {
-    let tolerance = match decoder.element() {
+    let what = format!("{what} padded on the {}", decoder.layout());
+    compare(decoder.element(), &what, logits, alone)
+}
+
+/// Whether the rows of `logits` are those of each alone, as far as the element type can tell.
+fn compare<const ROWS: usize>(
+    element: Element,
+    what: &str,
+    logits: &[f32],
+    alone: [&Vec<f32>; ROWS],
+) -> Result<(), ModelError> {
+    let tolerance = match element {
         Element::F32 => 1e-3,
         Element::F16 => 3e-2,
     };
@@ -181,9 +199,8 @@ fn same<const ROWS: usize>(
             .fold(0.0f32, f32::max);
         if worst > tolerance * scale {
             return Err(ModelError::Broken(format!(
-                "the decoder gives other logits for {what} padded on the {} than for each alone: \
-                 they differ by {worst} where {} is allowed",
-                decoder.layout(),
+                "the decoder gives other logits for {what} than for each alone: they differ by \
+                 {worst} where {} is allowed",
                 tolerance * scale
             )));
         }

@@ -16,6 +16,7 @@ use super::{
     cache::{Cache, Element},
     layout::{Feed, Layout},
     run_error,
+    tensors::floats,
 };
 use crate::models::hub::{Fault, Graph};
 
@@ -285,17 +286,8 @@ impl Decoder {
         let unfit = run_error("an input of the decoder");
         let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> =
             Vec::with_capacity(self.past.len() + 5);
-        let embeds = match self.embeds {
-            Element::F32 => Tensor::from_array(([rows, new, self.hidden], embeds))
-                .map_err(&unfit)?
-                .into_dyn(),
-            Element::F16 => {
-                let halves: Vec<f16> = embeds.into_iter().map(f16::from_f32).collect();
-                Tensor::from_array(([rows, new, self.hidden], halves))
-                    .map_err(&unfit)?
-                    .into_dyn()
-            }
-        };
+        let shape = [rows, new, self.hidden];
+        let embeds = floats("an input of the decoder", self.embeds, &shape, embeds)?;
         inputs.push(("inputs_embeds".into(), embeds.into()));
         if self.mask {
             let mask = Tensor::from_array(([rows, total], mask)).map_err(&unfit)?;
@@ -342,7 +334,7 @@ impl Decoder {
 }
 
 /// Logits `[rows, kept, vocabulary]`: the last kept position of each row. Returns the vocabulary.
-fn last_logits(
+pub(super) fn last_logits(
     logits: &DynValue,
     rows: usize,
     row: &mut impl FnMut(usize, &[f32]),

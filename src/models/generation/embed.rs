@@ -1,15 +1,10 @@
 //! Token embeddings. They are a table: read once, looked up on the host ever after, so that a
 //! decode step costs one run of ONNX Runtime and not two.
 
-use half::f16;
-use ort::{
-    session::Session,
-    value::TensorElementType,
-    value::{DynValue, Tensor},
-};
+use ort::{session::Session, value::Tensor};
 use vila2_actors::error::ModelError;
 
-use super::run_error;
+use super::{run_error, tensors::append_f32};
 
 /// Largest table kept on the host, in numbers (f32): 256 MiB.
 const LARGEST_TABLE: usize = 64 << 20;
@@ -85,17 +80,4 @@ impl Embedder {
             )))
         }
     }
-}
-
-/// Appends a tensor of f32 or f16 as f32.
-pub(crate) fn append_f32(value: &DynValue, to: &mut Vec<f32>) -> Result<(), ModelError> {
-    let unreadable = run_error("a tensor cannot be read");
-    if *value.data_type() == TensorElementType::Float16 {
-        let (_, data) = value.try_extract_tensor::<f16>().map_err(unreadable)?;
-        to.extend(data.iter().map(|v| v.to_f32()));
-    } else {
-        let (_, data) = value.try_extract_tensor::<f32>().map_err(unreadable)?;
-        to.extend_from_slice(data);
-    }
-    Ok(())
 }

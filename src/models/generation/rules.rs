@@ -56,11 +56,11 @@ impl Penalties {
 
 impl Rules {
     /// Reads the rules of a folder. Stop tokens not named in `generation` are looked up in
-    /// `config` (the folder's `config.json`). More than one beam is refused: it is not greedy.
+    /// `config` (the folder's `config.json`). More beams than `most_beams` are refused.
     ///
     /// # Errors
     /// Every fault found.
-    pub fn read(generation: &Value, config: &Value) -> Result<Self, Vec<Fault>> {
+    pub fn read(generation: &Value, config: &Value, most_beams: u64) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
         let stop = [generation, config, &config["text_config"]]
             .into_iter()
@@ -78,10 +78,10 @@ impl Rules {
             ));
         }
         let beams = generation["num_beams"].as_u64().unwrap_or(1);
-        if beams > 1 {
+        if beams > most_beams {
             faults.push(Fault::new(
                 FILE,
-                format!("`num_beams` is {beams}; this adapter follows one beam"),
+                format!("`num_beams` is {beams}; this adapter follows {most_beams} at most"),
             ));
         }
         let repetition_penalty = match &generation["repetition_penalty"] {
@@ -124,17 +124,17 @@ mod tests {
 
     #[test]
     fn stop_tokens_are_one_or_many_and_fall_back_to_the_model_configuration() {
-        let rules = Rules::read(&json!({"eos_token_id": [3, 7]}), &json!({})).expect("whole");
+        let rules = Rules::read(&json!({"eos_token_id": [3, 7]}), &json!({}), 1).expect("whole");
         assert_eq!(rules.stop_tokens, [3, 7]);
         assert!(rules.penalties.are_off());
         let config = json!({"text_config": {"eos_token_id": 5}});
-        let rules = Rules::read(&json!({}), &config).expect("whole");
+        let rules = Rules::read(&json!({}), &config, 1).expect("whole");
         assert_eq!(rules.stop_tokens, [5]);
     }
 
     #[test]
     fn beams_and_a_missing_stop_token_are_told_together() {
-        let faults = Rules::read(&json!({"num_beams": 3}), &json!({})).unwrap_err();
+        let faults = Rules::read(&json!({"num_beams": 3}), &json!({}), 1).unwrap_err();
         assert_eq!(faults.len(), 2);
     }
 }

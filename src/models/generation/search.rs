@@ -1,5 +1,7 @@
 //! The choice of the next token: the likeliest, or one that is drawn.
 
+pub mod beam;
+
 use std::cmp::Reverse;
 
 use vila2_actors::{ports::Prompt, sampling::Sampling};

@@ -38,6 +38,7 @@ pub fn read(
         tokens: u32::try_from(ended.tokens.len()).unwrap_or(u32::MAX),
         finish: ended.finish,
         certainty: Certainty::new(tokens),
+        placed: None,
     })
 }
 

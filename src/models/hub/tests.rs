@@ -14,6 +14,13 @@ fn folder(files: &[(&str, &str)]) -> TempDir {
     dir
 }
 
+fn needs<'a>(graphs: &'a [&'a str]) -> Needs<'a> {
+    Needs {
+        graphs,
+        chat_template: true,
+    }
+}
+
 const TOKENIZER: &str = r#"{"version": "1.0", "truncation": null, "padding": null,
     "added_tokens": [], "normalizer": null, "pre_tokenizer": null, "post_processor": null,
     "decoder": null, "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}"#;
@@ -35,14 +42,14 @@ fn whole() -> TempDir {
 }
 
 fn revision(dir: &TempDir) -> String {
-    let hub = HubFolder::open(dir.path(), &["decoder"], &Variant::First);
+    let hub = HubFolder::open(dir.path(), needs(&["decoder"]), &Variant::First);
     hub.expect("whole").revision
 }
 
 #[test]
 fn a_whole_folder_is_read_with_its_variant_and_external_data() {
     let dir = whole();
-    let hub = HubFolder::open(dir.path(), &["decoder"], &Variant::First).expect("whole");
+    let hub = HubFolder::open(dir.path(), needs(&["decoder"]), &Variant::First).expect("whole");
     assert_eq!(hub.model_type, "smolvlm");
     assert_eq!(hub.chat_template, "in config");
     let graph = hub.graphs.get("decoder").expect("found");
@@ -131,7 +138,7 @@ fn what_stands_in_place_of_a_file_is_told_with_what_to_do() {
     ] {
         let dir = whole();
         fs::write(dir.path().join(name), text).expect("a file");
-        let error = HubFolder::open(dir.path(), &["decoder"], &Variant::First).unwrap_err();
+        let error = HubFolder::open(dir.path(), needs(&["decoder"]), &Variant::First).unwrap_err();
         let fault = (error.faults.iter().find(|fault| fault.file == name))
             .unwrap_or_else(|| panic!("{name}: {error}"));
         assert!(fault.what.starts_with(words), "{error}");
@@ -144,10 +151,10 @@ fn a_template_file_comes_before_the_tokenizer_configuration() {
     let dir = whole();
     let json = dir.path().join("chat_template.json");
     fs::write(json, r#"{"chat_template": "in json"}"#).expect("a file");
-    let hub = HubFolder::open(dir.path(), &["decoder"], &Variant::First).expect("whole");
+    let hub = HubFolder::open(dir.path(), needs(&["decoder"]), &Variant::First).expect("whole");
     assert_eq!(hub.chat_template, "in json");
     fs::write(dir.path().join("chat_template.jinja"), "in jinja").expect("a file");
-    let hub = HubFolder::open(dir.path(), &["decoder"], &Variant::First).expect("whole");
+    let hub = HubFolder::open(dir.path(), needs(&["decoder"]), &Variant::First).expect("whole");
     assert_eq!(hub.chat_template, "in jinja");
 }
 
@@ -158,8 +165,12 @@ fn every_fault_of_a_folder_is_told_at_once() {
         ("preprocessor_config.json", "[]"),
         ("tokenizer.json", "{}"),
     ]);
-    let error =
-        HubFolder::open(dir.path(), &["vision_encoder", "decoder"], &Variant::First).unwrap_err();
+    let error = HubFolder::open(
+        dir.path(),
+        needs(&["vision_encoder", "decoder"]),
+        &Variant::First,
+    )
+    .unwrap_err();
     let files: Vec<&str> = error.faults.iter().map(|f| f.file.as_str()).collect();
     assert_eq!(
         files,
@@ -188,7 +199,7 @@ fn with_variants(files: &[&str]) -> TempDir {
 
 /// The variants taken of `decoder` and `embed`, or every fault.
 fn taken(dir: &TempDir, asked: &Variant) -> Result<String, String> {
-    let hub = HubFolder::open(dir.path(), &["decoder", "embed"], asked);
+    let hub = HubFolder::open(dir.path(), needs(&["decoder", "embed"]), asked);
     let hub = hub.map_err(|error| error.to_string())?;
     let taken: Vec<String> = (hub.graphs.iter())
         .map(|(name, graph)| format!("{name} {}", graph.variant))
@@ -235,7 +246,7 @@ fn each_graph_has_its_own_variant() {
 #[test]
 fn picture_settings_of_transformers_5_come_before_those_of_4() {
     let dir = whole();
-    let open = || HubFolder::open(dir.path(), &["decoder"], &Variant::First);
+    let open = || HubFolder::open(dir.path(), needs(&["decoder"]), &Variant::First);
     let file = dir.path().join("processor_config.json");
     fs::write(&file, r#"{"image_processor": {"resample": 1}}"#).expect("a file");
     let (settings, from) = open().expect("whole").preprocessor;

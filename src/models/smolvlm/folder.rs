@@ -9,12 +9,13 @@ use vila2_actors::{
     sampling::Sampling,
 };
 
-use super::{GRAPHS, Preprocess, PromptTemplate, SmolVlm, Tiles};
+use super::{GRAPHS, Preprocess, PromptTemplate, SmolVlm};
 use crate::models::{
     adapter::{FolderFacts, OpenedFolder},
     generation::{Ended, Endings, Layout, Rules, TextSides, text},
-    hub::{Fault, FolderError, Graph, Graphs, HubFolder, digest},
+    hub::{Fault, FolderError, Graph, Graphs, HubFolder, Needs, digest},
     settings::ModelSettings,
+    vlm::{Cut, Tiles},
 };
 
 /// What the folder says, checked; sessions are opened from it, again and again if need be.
@@ -38,7 +39,11 @@ impl SmolVlmFolder {
     /// # Errors
     /// [`FolderError`] with every fault.
     pub fn open(settings: &ModelSettings) -> Result<Self, FolderError> {
-        let hub = HubFolder::open(&settings.path, &GRAPHS, &settings.variant)?;
+        let needs = Needs {
+            graphs: &GRAPHS,
+            chat_template: true,
+        };
+        let hub = HubFolder::open(&settings.path, needs, &settings.variant)?;
         let options = &settings.options;
         let mut faults = Vec::new();
         let preprocess = Preprocess::read_from(&hub.preprocessor.0, hub.preprocessor.1, options)
@@ -47,7 +52,7 @@ impl SmolVlmFolder {
         let prompt = PromptTemplate::read(&hub)
             .map_err(|more| faults.extend(more))
             .ok();
-        let rules = Rules::read(&hub.generation, &hub.config)
+        let rules = Rules::read(&hub.generation, &hub.config, 1)
             .map_err(|more| faults.extend(more))
             .ok();
         let text_config = &hub.config["text_config"];
@@ -189,6 +194,7 @@ impl OpenedFolder for SmolVlmFolder {
             splitting: self.preprocess.splitting(),
             prompt: self.prompt.example(question)?,
             prompt_tokens: ids.len(),
+            beams: 1,
             stop_tokens: self.rules.stop_tokens.clone(),
             repetition_penalty: self.rules.penalties.repetition_penalty,
             no_repeat_ngram_size: self.rules.penalties.no_repeat_ngram_size,

@@ -6,8 +6,11 @@
 use serde_json::Value;
 use vila2_actors::image::Image;
 
-use super::resample::{Filter, resample};
-use crate::models::{hub::Fault, settings::Options};
+use crate::models::{
+    hub::Fault,
+    settings::Options,
+    vlm::{Cut, Filter, Levels, Tiles, resample},
+};
 
 const FILE: &str = "preprocessor_config.json";
 
@@ -24,18 +27,7 @@ pub struct Preprocess {
     max_tiles: Option<usize>,
     filter: Filter,
     splitting: bool,
-    /// Per channel: the normalised value of each level.
-    levels: Box<[[f32; 256]; 3]>,
-}
-
-/// A picture ready for the vision encoder.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Tiles {
-    /// f32 `[count, 3, tile, tile]`, RGB, normalised; the tiles row by row, the whole picture
-    /// last.
-    pub pixels: Vec<f32>,
-    /// How many, the whole picture included.
-    pub count: usize,
+    levels: Levels,
 }
 
 impl Preprocess {
@@ -82,37 +74,11 @@ impl Preprocess {
                 "`resample` is {number}; accepted: 1 (Lanczos), 2 (bilinear), 3 (bicubic)"
             ));
         }
-        let mut triple = |key: &str| {
-            let numbers: Option<Vec<f32>> = match &config[key] {
-                Value::Null => Some(vec![0.5; 3]),
-                value => value
-                    .as_array()
-                    .map(|a| a.iter().filter_map(|n| Some(n.as_f64()? as f32)).collect()),
-            };
-            let three: Option<[f32; 3]> = numbers.and_then(|numbers| numbers.try_into().ok());
-            if three.is_none() {
-                fault(format!("`{key}` is no list of three numbers"));
-            }
-            three.unwrap_or_default()
-        };
-        let (mean, deviation) = (triple("image_mean"), triple("image_std"));
-        let factor = config["rescale_factor"].as_f64().unwrap_or(1.0 / 255.0);
-        let mut levels = Box::new([[0.0; 256]; 3]);
-        for (channel, levels) in levels.iter_mut().enumerate() {
-            for (level, value) in levels.iter_mut().enumerate() {
-                // Rescaled in double, normalised in single precision, as the original does.
-                let mut x = level as f32;
-                if flag("do_rescale") {
-                    x = (level as f64 * factor) as f32;
-                }
-                if flag("do_normalize") {
-                    x = (x - mean[channel]) / deviation[channel];
-                }
-                *value = x;
-            }
-        }
-        match (tile, filter, faults.is_empty()) {
-            (Some(tile), Some(filter), true) => Ok(Self {
+        let levels = Levels::read(config, file, [[0.5; 3]; 2])
+            .map_err(|more| faults.extend(more))
+            .ok();
+        match (tile, filter, levels, faults.is_empty()) {
+            (Some(tile), Some(filter), Some(levels), true) => Ok(Self {
                 longest_edge: longest_edge.filter(|_| resized),
                 tile,
                 max_tiles: options.max_tiles,
@@ -142,33 +108,6 @@ impl Preprocess {
         self.splitting
     }
 
-    /// Bytes of one tile.
-    #[must_use]
-    pub(super) fn tile_bytes(&self) -> u64 {
-        3 * (self.tile * self.tile * size_of::<f32>()) as u64
-    }
-
-    /// The most tiles that a picture is cut into.
-    #[must_use]
-    pub(super) fn most_tiles(&self) -> u64 {
-        let per_side = self.longest_edge.unwrap_or(LARGEST).div_ceil(self.tile);
-        match self.splitting {
-            true => {
-                let most = per_side * per_side + 1;
-                self.max_tiles.map_or(most, |max| most.min(max.max(1))) as u64
-            }
-            false => 1,
-        }
-    }
-
-    /// The most bytes of a picture while it is cut: its tiles, and the two sizes it goes through.
-    #[must_use]
-    pub(super) fn most_bytes(&self) -> u64 {
-        let side = self.longest_edge.unwrap_or(LARGEST).max(self.tile);
-        let side = side.next_multiple_of(self.tile) as u64;
-        self.most_tiles() * self.tile_bytes() + 2 * 3 * side * side
-    }
-
     /// Rows and columns of tiles for a picture of this size; (0, 0) where it is one tile alone.
     #[must_use]
     pub fn grid(&self, width: u32, height: u32) -> (usize, usize) {
@@ -185,57 +124,13 @@ impl Preprocess {
         }
     }
 
-    /// The tiles of a picture.
-    #[must_use]
-    pub fn tiles(&self, image: &Image) -> Tiles {
-        let size = (image.width as usize, image.height as usize);
-        let (scaled, squared) = self.sizes(size.0, size.1);
-        let scaled_pixels;
-        let pixels = if scaled == size {
-            &image.pixels[..]
-        } else {
-            scaled_pixels = resample(&image.pixels, size, scaled, self.filter);
-            &scaled_pixels
-        };
-        let squared_pixels;
-        let pixels = if squared == scaled {
-            pixels
-        } else {
-            squared_pixels = resample(pixels, scaled, squared, self.filter);
-            &squared_pixels
-        };
-        let (rows, columns) = self.grid(image.width, image.height);
-        let count = rows * columns + 1;
-        let mut out = vec![0.0; count * 3 * self.tile * self.tile];
-        let mut tiles = out.chunks_exact_mut(3 * self.tile * self.tile);
-        for row in 0..rows {
-            for (column, tile) in (0..columns).zip(&mut tiles) {
-                self.cut(
-                    pixels,
-                    squared.0,
-                    (row * self.tile, column * self.tile),
-                    tile,
-                );
-            }
-        }
-        for whole in tiles {
-            if count == 1 {
-                self.cut(pixels, squared.0, (0, 0), whole);
-            } else {
-                let small = resample(pixels, squared, (self.tile, self.tile), self.filter);
-                self.cut(&small, self.tile, (0, 0), whole);
-            }
-        }
-        Tiles { pixels: out, count }
-    }
-
     /// A picture as one tile, however many its size would make.
     #[must_use]
     pub fn whole(&self, image: &Image) -> Tiles {
         let (size, side) = ((image.width as usize, image.height as usize), self.tile);
         let pixels = resample(&image.pixels, size, (side, side), self.filter);
         let mut tile = vec![0.0; 3 * side * side];
-        self.cut(&pixels, side, (0, 0), &mut tile);
+        self.levels.cut(&pixels, side, (0, 0), side, &mut tile);
         Tiles {
             pixels: tile,
             count: 1,
@@ -281,21 +176,66 @@ impl Preprocess {
         };
         (scaled, squared)
     }
+}
 
-    /// Cuts one tile out of `u8[_, width, 3]` into f32 `[3, tile, tile]`.
-    fn cut(&self, pixels: &[u8], width: usize, (top, left): (usize, usize), to: &mut [f32]) {
-        let side = self.tile;
-        for y in 0..side {
-            let start = ((top + y) * width + left) * 3;
-            let row = &pixels[start..start + side * 3];
-            for channel in 0..3 {
-                let start = (channel * side + y) * side;
-                let (to, levels) = (&mut to[start..start + side], &self.levels[channel]);
-                for x in 0..side {
-                    to[x] = levels[usize::from(row[x * 3 + channel])];
-                }
+impl Cut for Preprocess {
+    fn tiles(&self, image: &Image) -> Tiles {
+        let size = (image.width as usize, image.height as usize);
+        let (scaled, squared) = self.sizes(size.0, size.1);
+        let scaled_pixels;
+        let pixels = if scaled == size {
+            &image.pixels[..]
+        } else {
+            scaled_pixels = resample(&image.pixels, size, scaled, self.filter);
+            &scaled_pixels
+        };
+        let squared_pixels;
+        let pixels = if squared == scaled {
+            pixels
+        } else {
+            squared_pixels = resample(pixels, scaled, squared, self.filter);
+            &squared_pixels
+        };
+        let (rows, columns) = self.grid(image.width, image.height);
+        let count = rows * columns + 1;
+        let mut out = vec![0.0; count * 3 * self.tile * self.tile];
+        let mut tiles = out.chunks_exact_mut(3 * self.tile * self.tile);
+        for row in 0..rows {
+            for (column, tile) in (0..columns).zip(&mut tiles) {
+                let at = (row * self.tile, column * self.tile);
+                self.levels.cut(pixels, squared.0, at, self.tile, tile);
             }
         }
+        for whole in tiles {
+            if count == 1 {
+                self.levels.cut(pixels, squared.0, (0, 0), self.tile, whole);
+            } else {
+                let small = resample(pixels, squared, (self.tile, self.tile), self.filter);
+                self.levels.cut(&small, self.tile, (0, 0), self.tile, whole);
+            }
+        }
+        Tiles { pixels: out, count }
+    }
+
+    fn tile_bytes(&self) -> u64 {
+        3 * (self.tile * self.tile * size_of::<f32>()) as u64
+    }
+
+    fn most_tiles(&self) -> u64 {
+        let per_side = self.longest_edge.unwrap_or(LARGEST).div_ceil(self.tile);
+        match self.splitting {
+            true => {
+                let most = per_side * per_side + 1;
+                self.max_tiles.map_or(most, |max| most.min(max.max(1))) as u64
+            }
+            false => 1,
+        }
+    }
+
+    fn most_bytes(&self) -> u64 {
+        let side = self.longest_edge.unwrap_or(LARGEST).max(self.tile);
+        let side = side.next_multiple_of(self.tile) as u64;
+        self.most_tiles() * self.tile_bytes() + 2 * 3 * side * side
     }
 }
 

@@ -30,6 +30,7 @@ impl Generator for Waits {
             tokens: 1,
             finish: crate::annotation::Finish::Stop,
             certainty: Certainty::default(),
+            placed: None,
         };
         Ok((self.running.drain(..).map(|(id, _)| (id, Ok(generated())))).collect())
     }

@@ -4,8 +4,11 @@ use std::time::Instant;
 
 use vila2_actors::error::ModelError;
 
-use super::{Batch, row::Row};
-use crate::models::generation::cache::{Cache, RowOf};
+use super::Batch;
+use crate::models::generation::{
+    cache::{Cache, RowOf},
+    row::Row,
+};
 
 /// What one prefill gave: a cache, and the rows of it that go on, by their place in it.
 pub(super) type Group = (Cache, Vec<(usize, Row)>);

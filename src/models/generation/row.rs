@@ -1,12 +1,11 @@
-//! One row of the running batch.
+//! One row of a running batch.
 
 use std::sync::Arc;
 
 use vila2_actors::{annotation::Finish, ports::RequestId};
 
-use super::Ended;
-use crate::models::generation::{
-    Endings, Rules,
+use super::{
+    Ended, Endings, Rules,
     search::{Chosen, Search},
 };
 

@@ -1,25 +1,28 @@
 //! The vision encoder session: tiles in, image features out.
 
-use half::f16;
 use ort::{
     session::Session,
     value::TensorElementType,
-    value::{DynValue, Tensor, ValueType},
+    value::{Tensor, ValueType},
 };
 use vila2_actors::error::ModelError;
 
 use super::{Tiles, features::Features};
 use crate::models::{
-    generation::{embed::append_f32, finite, run_error},
+    generation::{
+        cache::Element,
+        finite, run_error,
+        tensors::{append_f32, floats},
+    },
     hub::{Fault, Graph},
 };
 
 /// A vision encoder graph with its session.
 #[derive(Debug)]
-pub(super) struct VisionEncoder {
+pub(crate) struct VisionEncoder {
     session: Session,
     sizes: Sizes,
-    half: bool,
+    element: Element,
     mask: bool,
     /// Which output has the features.
     output: usize,
@@ -27,22 +30,24 @@ pub(super) struct VisionEncoder {
 
 /// What is known of the encoder's tensors before it runs.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sizes {
+pub(crate) struct Sizes {
     /// Side of a tile, pixels.
-    pub(super) tile: usize,
+    pub(crate) tile: usize,
     /// Width of a feature: that of the decoder's embeddings, which features stand among.
-    pub(super) hidden: usize,
+    pub(crate) hidden: usize,
     /// Most tiles of one run: bounds its memory.
-    pub(super) most: usize,
+    pub(crate) most: usize,
+    /// Whether a picture may be several tiles: `pixel_values` has a side for them then.
+    pub(crate) several: bool,
 }
 
 impl VisionEncoder {
     /// Looks over the inputs and outputs of the graph.
-    pub(super) fn new(session: Session, graph: &Graph, sizes: Sizes) -> Result<Self, Vec<Fault>> {
+    pub(crate) fn new(session: Session, graph: &Graph, sizes: Sizes) -> Result<Self, Vec<Fault>> {
         let (file, tile) = (graph.file(), sizes.tile);
         let mut faults = Vec::new();
         let mut fault = |what: String| faults.push(Fault::new(file.clone(), what));
-        let (mut half, mut pixels, mut mask) = (false, false, false);
+        let (mut element, mut pixels, mut mask) = (None, false, false);
         for input in session.inputs() {
             let ValueType::Tensor { ty, shape, .. } = input.dtype() else {
                 fault(format!("input `{}` is no tensor", input.name()));
@@ -51,12 +56,16 @@ impl VisionEncoder {
             match (input.name(), ty) {
                 ("pixel_values", TensorElementType::Float32 | TensorElementType::Float16) => {
                     pixels = true;
-                    half = *ty == TensorElementType::Float16;
-                    let sides = shape.get(3..).unwrap_or_default();
+                    element = Element::of(*ty);
+                    let (rank, words) = match sizes.several {
+                        true => (5, "images, tiles"),
+                        false => (4, "images"),
+                    };
+                    let sides = shape.get(rank - 2..).unwrap_or_default();
                     let fits = |side: &i64| *side < 0 || *side as usize == tile;
-                    if shape.len() != 5 || !sides.iter().all(fits) {
+                    if shape.len() != rank || !sides.iter().all(fits) {
                         fault(format!(
-                            "`pixel_values` is {:?}; wanted [images, tiles, 3, {tile}, {tile}]",
+                            "`pixel_values` is {:?}; wanted [{words}, 3, {tile}, {tile}]",
                             &shape[..]
                         ));
                     }
@@ -93,11 +102,11 @@ impl VisionEncoder {
                 ));
             }
         }
-        if faults.is_empty() {
+        if let (Some(element), true) = (element, faults.is_empty()) {
             Ok(Self {
                 session,
                 sizes,
-                half,
+                element,
                 mask,
                 output: output.unwrap_or_default(),
             })
@@ -107,7 +116,7 @@ impl VisionEncoder {
     }
 
     /// Width of a feature.
-    pub(super) fn hidden(&self) -> usize {
+    pub(crate) fn hidden(&self) -> usize {
         self.sizes.hidden
     }
 
@@ -115,7 +124,7 @@ impl VisionEncoder {
     /// together, each as a picture of its own: no padding. A picture whose features are no numbers
     /// fails alone.
     #[allow(clippy::type_complexity)]
-    pub(super) fn run(
+    pub(crate) fn run(
         &mut self,
         pictures: &[Tiles],
     ) -> Result<Vec<Result<Features, ModelError>>, ModelError> {
@@ -166,17 +175,16 @@ impl VisionEncoder {
         let side = self.sizes.tile;
         let count = pixels.len() / (3 * side * side);
         let unfit = run_error("an input of the vision encoder");
-        let shape = [count, 1, 3, side, side];
-        let pixels: DynValue = if self.half {
-            let halves: Vec<f16> = pixels.into_iter().map(f16::from_f32).collect();
-            Tensor::from_array((shape, halves))
-                .map_err(&unfit)?
-                .into_dyn()
-        } else {
-            Tensor::from_array((shape, pixels))
-                .map_err(&unfit)?
-                .into_dyn()
+        let shape = match self.sizes.several {
+            true => vec![count, 1, 3, side, side],
+            false => vec![count, 3, side, side],
         };
+        let pixels = floats(
+            "an input of the vision encoder",
+            self.element,
+            &shape,
+            pixels,
+        )?;
         let mut inputs = vec![("pixel_values", pixels)];
         if self.mask {
             let mask = vec![true; count * side * side];

@@ -2,7 +2,7 @@
 
 use vila2_actors::ports::Footprint;
 
-use super::Preprocess;
+use super::Cut;
 use crate::models::settings::ModelSettings;
 
 /// Pictures that an engine announces before it admits them, at most.
@@ -13,40 +13,40 @@ const TILES: usize = 16;
 
 /// How much is prepared at the same time.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ahead {
+pub(crate) struct Ahead {
     /// Pictures that are cut into tiles ahead of their turn.
-    pub(super) pictures: usize,
+    pub(crate) pictures: usize,
     /// Tiles that go through the encoder at once.
-    pub(super) tiles: usize,
+    pub(crate) tiles: usize,
 }
 
 impl Ahead {
     /// As much as `ahead_bytes` hold, two pictures and one tile at least; no more pictures than can
     /// wait for their turn.
-    pub(super) fn new(preprocess: &Preprocess, settings: &ModelSettings) -> Self {
+    pub(crate) fn new(cutter: &dyn Cut, settings: &ModelSettings) -> Self {
         let waiting = settings.max_running.max(1) + ANNOUNCED;
         let fit = |bytes: u64, most: usize| {
             let fit = settings.ahead_bytes / bytes.max(1);
             usize::try_from(fit).unwrap_or(most).min(most)
         };
         Self {
-            pictures: fit(preprocess.most_bytes(), waiting).max(2),
-            tiles: fit(preprocess.tile_bytes(), TILES).max(1),
+            pictures: fit(cutter.most_bytes(), waiting).max(2),
+            tiles: fit(cutter.tile_bytes(), TILES).max(1),
         }
     }
 
     /// The most there can be; `feature` are the bytes of one tile's features.
-    pub(super) fn footprint(self, preprocess: &Preprocess, feature: u64) -> Footprint {
-        let (tile, tiles) = (preprocess.tile_bytes(), self.tiles as u64);
+    pub(crate) fn footprint(self, cutter: &dyn Cut, feature: u64) -> Footprint {
+        let (tile, tiles) = (cutter.tile_bytes(), self.tiles as u64);
         // Cut ahead, and one beyond; taken for one run of the encoder; that run's input, at worst
         // in single and half precision.
-        let ahead = (self.pictures as u64 + 1) * preprocess.most_bytes();
-        let taken = preprocess.most_tiles().max(tiles) * tile;
+        let ahead = (self.pictures as u64 + 1) * cutter.most_bytes();
+        let taken = cutter.most_tiles().max(tiles) * tile;
         let input = tiles * tile * 3 / 2;
         Footprint {
             preparing: ahead + taken + input,
             // Once as features, once more in the embeddings of a prompt.
-            per_image: 2 * preprocess.most_tiles() * feature,
+            per_image: 2 * cutter.most_tiles() * feature,
         }
     }
 }
@@ -56,6 +56,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::models::smolvlm::Preprocess;
 
     /// SmolVLM-500M: 17 tiles of 512 pixels, 64 tokens each, 960 numbers a token.
     #[test]

@@ -14,29 +14,29 @@ use vila2_actors::{
     image::{Image, ImageId},
 };
 
-use super::{Preprocess, Tiles};
+use super::{Cut, Tiles};
 
 /// What became of the tiles of a picture.
-type Cut = Result<Tiles, ModelError>;
+type Tiled = Result<Tiles, ModelError>;
 
 /// Tiles of the pictures whose turn comes next, by picture, kept no longer than the picture.
 #[derive(Debug)]
 pub(super) struct TilesAhead {
-    preprocess: Arc<Preprocess>,
+    cutter: Arc<dyn Cut>,
     /// How many pictures may be cut or lie cut at the same time: their tiles are many times as
     /// large as they are.
     most: usize,
-    sender: Sender<(ImageId, Cut)>,
-    receiver: Receiver<(ImageId, Cut)>,
+    sender: Sender<(ImageId, Tiled)>,
+    receiver: Receiver<(ImageId, Tiled)>,
     /// `None` while they are being cut.
-    by_image: HashMap<ImageId, (Weak<Image>, Option<Cut>)>,
+    by_image: HashMap<ImageId, (Weak<Image>, Option<Tiled>)>,
 }
 
 impl TilesAhead {
-    pub(super) fn new(preprocess: Arc<Preprocess>, most: usize) -> Self {
+    pub(super) fn new(cutter: Arc<dyn Cut>, most: usize) -> Self {
         let (sender, receiver) = channel();
         Self {
-            preprocess,
+            cutter,
             most,
             sender,
             receiver,
@@ -57,10 +57,10 @@ impl TilesAhead {
         }
         self.by_image
             .insert(image.id(), (Arc::downgrade(image), None));
-        let (preprocess, sender) = (Arc::clone(&self.preprocess), self.sender.clone());
+        let (cutter, sender) = (Arc::clone(&self.cutter), self.sender.clone());
         let image = Arc::clone(image);
         rayon::spawn(move || {
-            let tiles = catch_unwind(AssertUnwindSafe(|| preprocess.tiles(&image)))
+            let tiles = catch_unwind(AssertUnwindSafe(|| cutter.tiles(&image)))
                 .map_err(|_| ModelError::Run("cutting the picture into tiles panicked".to_owned()));
             // Nobody listens any more where the model has gone.
             let _ = sender.send((image.id(), tiles));
@@ -86,7 +86,7 @@ impl TilesAhead {
     ///
     /// # Errors
     /// [`ModelError::Run`] where the picture cannot be cut.
-    pub(super) fn take(&mut self, image: &Arc<Image>) -> Cut {
+    pub(super) fn take(&mut self, image: &Arc<Image>) -> Tiled {
         self.cut(image);
         loop {
             if self.ready(image)
@@ -99,7 +99,7 @@ impl TilesAhead {
         }
     }
 
-    fn keep(&mut self, id: ImageId, cut: Cut) {
+    fn keep(&mut self, id: ImageId, cut: Tiled) {
         if let Some((_, kept)) = self.by_image.get_mut(&id) {
             *kept = Some(cut);
         }
@@ -111,6 +111,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::models::smolvlm::Preprocess;
 
     #[test]
     fn no_more_pictures_are_cut_ahead_than_there_is_room_for() {

@@ -9,7 +9,7 @@ use vila2_actors::image::{Image, ImageId};
 
 /// Features of one image, all its tiles: f32 `[tiles × tokens, hidden]`.
 #[derive(Debug)]
-pub(super) struct Features(pub Vec<f32>);
+pub struct Features(pub Vec<f32>);
 
 /// Features by image, kept no longer than the image itself.
 #[derive(Debug, Default)]

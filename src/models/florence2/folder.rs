@@ -1,0 +1,276 @@
+//! What the folder of a Florence-2 says, checked.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use vila2_actors::{
+    error::ModelError,
+    ports::{Generated, Generator},
+};
+
+use super::{Florence2, GRAPHS, Pixels, sentence, shape};
+use crate::models::{
+    adapter::{FolderFacts, OpenedFolder},
+    answers::locations,
+    generation::{BeamRules, Ended, Layout, Rules, text},
+    hub::{Fault, FolderError, Graph, Graphs, HubFolder, Needs, digest},
+    settings::ModelSettings,
+    vlm::Asked,
+};
+
+/// Features of a picture where the folder does not say: of 768 × 768 pixels, 24 × 24 and their mean.
+const IMAGE_TOKENS: u64 = 577;
+
+/// The most beams that are believed.
+const MOST_BEAMS: u64 = 16;
+
+/// Pronouns and their like, which Florence-2 grounds too, where the folder does not name its own.
+const BANNED: [&str; 40] = [
+    "it",
+    "I",
+    "me",
+    "you",
+    "he",
+    "him",
+    "she",
+    "her",
+    "they",
+    "them",
+    "we",
+    "us",
+    "one",
+    "mine",
+    "yours",
+    "his",
+    "hers",
+    "its",
+    "ours",
+    "theirs",
+    "this",
+    "that",
+    "these",
+    "those",
+    "who",
+    "which",
+    "what",
+    "all",
+    "another",
+    "any",
+    "each",
+    "everything",
+    "few",
+    "many",
+    "none",
+    "several",
+    "some",
+    "something",
+    "the image",
+    "image",
+];
+
+/// `post_processor_config.phrase_grounding.banned_grounding_tokens` of `processor_config.json`.
+fn banned(processor: &Value) -> Vec<String> {
+    let own = &processor["post_processor_config"]["phrase_grounding"]["banned_grounding_tokens"];
+    match own.as_array() {
+        Some(own) => (own.iter().filter_map(Value::as_str))
+            .map(str::to_owned)
+            .collect(),
+        None => BANNED.map(str::to_owned).to_vec(),
+    }
+}
+
+/// What the folder says, checked; sessions are opened from it, again and again if need be.
+#[derive(Debug, Clone)]
+pub struct Florence2Folder {
+    pub(super) hub: HubFolder,
+    pub(super) pixels: Arc<Pixels>,
+    pub(super) rules: Rules,
+    pub(super) beams: BeamRules,
+    /// What every text begins with.
+    pub(super) begin: Vec<u32>,
+    /// Most positions of question and answer, each.
+    pub(super) longest: usize,
+    pub(super) vocabulary: usize,
+    pub(super) hidden: usize,
+    pub(super) image_tokens: usize,
+    /// What stands around a question: its first and last token.
+    around: [u32; 2],
+    /// Phrases that say nothing of what is there.
+    banned: Vec<String>,
+    revision: String,
+}
+
+impl Florence2Folder {
+    /// Reads a folder, without opening a session.
+    ///
+    /// # Errors
+    /// [`FolderError`] with every fault.
+    pub fn open(settings: &ModelSettings) -> Result<Self, FolderError> {
+        let needs = Needs {
+            graphs: &GRAPHS,
+            chat_template: false,
+        };
+        let hub = HubFolder::open(&settings.path, needs, &settings.variant)?;
+        let mut faults = Vec::new();
+        let pixels = Pixels::read(&hub.preprocessor.0, hub.preprocessor.1)
+            .map_err(|more| faults.extend(more))
+            .ok();
+        let text = &hub.config["text_config"];
+        let rules = Rules::read(&hub.generation, &hub.config, MOST_BEAMS)
+            .map_err(|more| faults.extend(more))
+            .ok();
+        let places = [&hub.generation, text, &hub.config];
+        let found = |key: &str| {
+            let mut values = places.iter().map(|place| &place[key]);
+            values
+                .find(|value| !value.is_null())
+                .and_then(Value::as_u64)
+        };
+        let mut number = |key: &str| {
+            let number = found(key).and_then(|n| usize::try_from(n).ok());
+            if number.is_none() {
+                let what = format!("`text_config.{key}` is missing or no number");
+                faults.push(Fault::new("config.json", what));
+            }
+            number.unwrap_or_default()
+        };
+        let (vocabulary, longest) = (number("vocab_size"), number("max_position_embeddings"));
+        let hidden = number("d_model");
+        let ids = ["bos_token_id", "eos_token_id", "decoder_start_token_id"];
+        let [first, last, start] = ids.map(|key| number(key) as u32);
+        let forced = found("forced_bos_token_id").map(|id| id as u32);
+        let image_tokens = [&hub.preprocessor.0, &hub.processor].map(|place| {
+            let keys = ["image_seq_length", "image_seq_len"];
+            keys.iter().find_map(|key| place[*key].as_u64())
+        });
+        let image_tokens = image_tokens.into_iter().flatten().next();
+        let image_tokens = image_tokens.unwrap_or(IMAGE_TOKENS);
+        let (Some(pixels), Some(mut rules), true) = (pixels, rules, faults.is_empty()) else {
+            return Err(FolderError::new(&settings.path, faults));
+        };
+        if !settings.stop_on_repeat {
+            rules.repeats = None;
+        }
+        let mut beams = BeamRules::read(&places);
+        if let Some(asked) = settings.options.beams {
+            beams.beams = asked;
+        }
+        let revision = match settings.options.told() {
+            Some(told) => digest::with(&hub.revision, &told),
+            None => hub.revision.clone(),
+        };
+        Ok(Self {
+            pixels: Arc::new(pixels),
+            rules,
+            beams,
+            begin: std::iter::once(start).chain(forced).collect(),
+            longest,
+            vocabulary,
+            hidden,
+            image_tokens: usize::try_from(image_tokens).unwrap_or(usize::MAX),
+            around: [first, last],
+            banned: banned(&hub.processor),
+            revision,
+            hub,
+        })
+    }
+
+    /// One of [`GRAPHS`].
+    pub(super) fn graph(&self, name: &str) -> &Graph {
+        let graph = self.hub.graphs.get(name);
+        graph.expect("bug: a folder opened without one of its graphs")
+    }
+
+    /// See [`HubFolder::revision`]; another one where the configuration changes answers.
+    #[must_use]
+    pub fn revision(&self) -> &str {
+        &self.revision
+    }
+
+    /// The ids of a question, behind the picture's features.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`] where it is no question, or leaves no room.
+    pub fn ids(&self, prompt: &str) -> Result<Arc<[u32]>, ModelError> {
+        let sentence = sentence(prompt)?;
+        let words = (self.hub.tokenizer)
+            .encode_fast(sentence.as_str(), false)
+            .map_err(|e| ModelError::Input(format!("the prompt cannot be tokenized: {e}")))?;
+        let [first, last] = self.around;
+        let ids: Arc<[u32]> = std::iter::once(first)
+            .chain(words.get_ids().iter().copied())
+            .chain([last])
+            .collect();
+        let tokens = self.image_tokens + ids.len();
+        if tokens > self.longest {
+            return Err(ModelError::Input(format!(
+                "the question is {tokens} tokens, {} of them the picture, and the model reads {}: \
+                 shorten the prompt by {} tokens or more",
+                self.image_tokens,
+                self.longest,
+                tokens - self.longest
+            )));
+        }
+        Ok(ids)
+    }
+
+    /// An answer as text, with the places that it names.
+    pub(super) fn text(&self, ended: &Ended, asked: &Asked) -> Result<Generated, ModelError> {
+        let generated = text::read(ended, &self.hub.tokenizer, false)?;
+        let places = locations::read(
+            &generated.text,
+            shape(&asked.prompt),
+            asked.size,
+            &self.banned,
+        );
+        Ok(Generated {
+            placed: Some(places),
+            ..generated
+        })
+    }
+}
+
+impl OpenedFolder for Florence2Folder {
+    fn revision(&self) -> &str {
+        &self.revision
+    }
+
+    fn graphs(&self) -> &Graphs {
+        &self.hub.graphs
+    }
+
+    fn facts(&self, question: &str) -> Result<FolderFacts, ModelError> {
+        let ids = self.ids(question)?;
+        let graphs = self.hub.graphs.iter();
+        Ok(FolderFacts {
+            variants: graphs
+                .map(|(name, graph)| (name.to_owned(), graph.variant.clone()))
+                .collect(),
+            padding: Layout::Right.to_string(),
+            tokenizer: self.hub.tokenizer.get_vocab_size(true),
+            longest: self.longest,
+            tile: self.pixels.side(),
+            longest_edge: None,
+            most_tiles: 1,
+            splitting: false,
+            prompt: sentence(question)?,
+            prompt_tokens: self.image_tokens + ids.len(),
+            beams: self.beams.beams,
+            stop_tokens: self.rules.stop_tokens.clone(),
+            repetition_penalty: self.rules.penalties.repetition_penalty,
+            no_repeat_ngram_size: self.rules.penalties.no_repeat_ngram_size,
+        })
+    }
+
+    fn try_prompt(&self, text: &str, _: u32) -> Result<(), ModelError> {
+        self.ids(text).map(drop)
+    }
+
+    fn places_lines(&self) -> bool {
+        true
+    }
+
+    fn load(&self, settings: &ModelSettings) -> Result<Box<dyn Generator>, ModelError> {
+        Ok(Box::new(Florence2::load(self, settings)?))
+    }
+}
