@@ -270,15 +270,10 @@ fn nothing_is_left_of_the_folder_where_shared_files_were_brought_together() {
     let (folder, cache) = (folder(SHAPES[0]), tempfile::tempdir().unwrap());
     let snapshot = cached(folder.path(), cache.path(), true);
     let own = tempfile::tempdir().unwrap();
-    let ran = vila2(&[
-        "models",
-        "inspect",
-        &snapshot.display().to_string(),
-        "--json",
-    ])
-    .env("XDG_CACHE_HOME", own.path())
-    .output()
-    .unwrap();
+    let ran = vila2(&["models", "check", &snapshot.display().to_string(), "--json"])
+        .env("XDG_CACHE_HOME", own.path())
+        .output()
+        .unwrap();
     let ran = support::program::Ran::from(ran);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let graphs = own.path().join("vila2/graphs");

@@ -335,5 +335,6 @@ fn a_folder_put_in_the_place_of_another_is_what_the_next_rebuild_loads() {
         SmolVlmFolder::open(&settings(folder.path()))
             .unwrap()
             .revision()
+            .unwrap()
     );
 }

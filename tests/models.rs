@@ -88,6 +88,67 @@ fn the_configured_models_are_listed_with_what_they_are() {
     );
 }
 
+/// Folders as others publish them, that no adapter reads: what is in them is told all the same, and no
+/// weights are read for it.
+#[test]
+fn folders_that_nothing_reads_are_looked_into_without_their_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
+    fs::create_dir(folder.path().join("onnx")).unwrap();
+    // A depth model's whole configuration.
+    let config = r#"{"model_type": "depth_anything"}"#;
+    fs::write(folder.path().join("config.json"), config).unwrap();
+    let decoder = goldens.join("family/onnx/plain/decoder_model_merged.onnx");
+    let onnx = folder.path().join("onnx");
+    fs::copy(&decoder, onnx.join("model.onnx")).unwrap();
+    let half = goldens.join("family/onnx/gqa/decoder_model_merged_fp16.onnx");
+    fs::copy(half, onnx.join("model_fp16.onnx")).unwrap();
+    for name in [
+        "decoder_model_merged.onnx_data",
+        "decoder_model_merged.onnx_data_1",
+    ] {
+        let weights = fs::File::create(onnx.join(name)).unwrap();
+        weights.set_len(3 << 30).unwrap();
+    }
+    let path = folder.path().to_str().unwrap();
+    let mut inspection = vila2(&["models", "inspect", path, "--json"]);
+    inspection.env("XDG_CACHE_HOME", folder.path().join("cache"));
+    let found = support::program::finished(inspection);
+    assert_eq!(found.code, 0, "{}", found.stderr);
+    let found = parsed(&found);
+    assert_eq!(
+        (&found["type"], &found["revision"]),
+        (&"depth_anything".into(), &Value::Null)
+    );
+    let why = found["adapter"]["none"].as_str().unwrap();
+    assert!(
+        why.contains("no adapter reads a `depth_anything`; accepted: smolvlm"),
+        "{why}"
+    );
+    let graphs = found["graphs"].as_array().unwrap();
+    assert_eq!(graphs.len(), 1);
+    assert_eq!(graphs[0]["file"], "onnx/model.onnx");
+    assert_eq!(graphs[0]["variants"], serde_json::json!(["fp32", "fp16"]));
+    assert_eq!(graphs[0]["external_bytes"], 6_u64 << 30);
+    assert_eq!(graphs[0]["outputs"][0]["name"], "logits");
+    assert_eq!(found["cache"]["layers"], 2);
+    // A digest of the weights would be kept there.
+    assert!(!folder.path().join("cache").exists());
+    let told = run(&["models", "inspect", path]);
+    assert_eq!(told.code, 0, "{}", told.stderr);
+    for part in [
+        "variants: fp32, fp16",
+        "and 6.00 GiB beside it",
+        "not read: no adapter reads",
+    ] {
+        assert!(
+            told.stdout.contains(part),
+            "{part} is not in\n{}",
+            told.stdout
+        );
+    }
+}
+
 #[test]
 fn a_model_is_looked_into_by_name_and_by_folder() {
     let inspected = parsed(&run(&["models", "inspect", "scenes", "--json"]));
@@ -106,7 +167,7 @@ fn a_model_is_looked_into_by_name_and_by_folder() {
         "onnx/vision_encoder.onnx",
         "pixel_values",
         "past_key_values.*",
-        "on cpu",
+        "read by the adapter `smolvlm`",
         "cache: 4 layers",
         "tokenizer: ",
         "ends at ",

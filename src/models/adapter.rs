@@ -22,7 +22,10 @@ pub struct Adapter {
 /// A generator's folder, read and found whole.
 pub trait OpenedFolder: fmt::Debug + Send + Sync {
     /// First 12 hex digits of a SHA-256 over everything on which its answers depend.
-    fn revision(&self) -> &str;
+    ///
+    /// # Errors
+    /// [`FolderError`] where a file cannot be read.
+    fn revision(&self) -> Result<String, FolderError>;
 
     /// The graphs it takes.
     fn graphs(&self) -> &Graphs;

@@ -66,11 +66,11 @@ pub fn overview(settings: &ModelSettings) -> Overview {
         overview.kind = kind;
     }
     match registry::open(settings) {
-        Ok(folder) => overview.revision = Some(folder.revision().to_owned()),
-        Err(Refused::Folder(FolderError { faults, .. })) => {
-            let faults = faults.iter();
-            overview.faults = faults.map(|f| format!("{}: {}", f.file, f.what)).collect();
-        }
+        Ok(folder) => match folder.revision() {
+            Ok(revision) => overview.revision = Some(revision),
+            Err(error) => overview.faults = told(&error),
+        },
+        Err(Refused::Folder(error)) => overview.faults = told(&error),
         Err(Refused::Unsupported(kind)) => {
             let known = registry::accepted();
             let fault = format!("config.json: no adapter reads a `{kind}`; accepted: {known}");
@@ -78,6 +78,11 @@ pub fn overview(settings: &ModelSettings) -> Overview {
         }
     }
     overview
+}
+
+fn told(error: &FolderError) -> Vec<String> {
+    let faults = error.faults.iter();
+    faults.map(|f| format!("{}: {}", f.file, f.what)).collect()
 }
 
 /// Whether a folder holds PP-OCR's graphs and no model of the hub.

@@ -105,7 +105,8 @@ impl Florence2 {
             rows: settings.max_running.max(1),
         };
         let cohorts = Cohorts::new(model, embedder, folder.rules.clone(), folder.beams, frame);
-        let revision = folder.revision().to_owned();
+        let revision =
+            (folder.revision()).map_err(|error| ModelError::Broken(error.to_string()))?;
         let architecture = Florence {
             folder,
             vision,

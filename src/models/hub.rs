@@ -55,9 +55,6 @@ pub struct HubFolder {
     pub chat_template: String,
     /// The graph files asked for.
     pub graphs: Graphs,
-    /// First 12 hex digits of a SHA-256 over everything above: graphs with their external data,
-    /// tokenizer, chat template, and the configuration of model, generation and processor.
-    pub revision: String,
 }
 
 /// What an architecture needs of a folder besides its configuration and tokenizer.
@@ -123,7 +120,6 @@ impl HubFolder {
         }
         let found = "bug: a missing part without a fault";
         let chat_template = chat_template.expect(found);
-        let revision = revision(path, &chat_template, &graphs)?;
         Ok(Self {
             path: path.to_path_buf(),
             model_type: model_type.expect(found),
@@ -135,7 +131,20 @@ impl HubFolder {
             tokenizer: Arc::new(tokenizer.expect(found)),
             chat_template,
             graphs,
-            revision,
+        })
+    }
+
+    /// First 12 hex digits of a SHA-256 over everything on which answers depend: graphs with their
+    /// weights, tokenizer, chat template, the configuration of model, generation and processor, and
+    /// what the configuration has `changed`. Files are read for it once a process, large ones once for all.
+    ///
+    /// # Errors
+    /// [`FolderError`] where a file cannot be read.
+    pub fn revision(&self, changed: Option<&str>) -> Result<String, FolderError> {
+        let plain = revision(&self.path, &self.chat_template, &self.graphs)?;
+        Ok(match changed {
+            Some(changed) => digest::with(&plain, changed),
+            None => plain,
         })
     }
 }

@@ -1,28 +1,56 @@
 //! What is inside a model folder: graphs with their tensors, caches, tokenizer, prompt, rules.
 
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
 
-use ort::{session::Session, value::Outlet, value::ValueType};
 use serde::Serialize;
 
 use super::{
-    ModelSettings, Provider, SessionSettings,
+    FolderError, ModelSettings,
     adapter::FolderFacts,
-    describe::{graph_files, is_pp_ocr},
-    hub::content,
+    describe::{PP_OCR, graph_files, is_pp_ocr},
+    hub::{
+        self, Fault, content, digest,
+        onnx::{self, Port},
+        variant,
+    },
+    ppocr,
     registry::{self, Refused},
-    session::{SessionError, open_session_on},
 };
 
-/// Everything that can be told of a model without running it.
+/// Most bytes of weights that are read to tell the revision.
+const READ: u64 = 256 << 20;
+
+/// Everything that can be told of a model without running it, or reading its weights.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Inspected {
-    /// The graphs, by file name.
+    /// What kind of folder it is: `config.json: model_type`, `pp-ocr`, or `unknown`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What reads it, or why nothing does.
+    pub adapter: Adapted,
+    /// See [`HubFolder::revision`](super::HubFolder::revision). `None` where nothing reads the folder,
+    /// or too much would have to be read.
+    pub revision: Option<String>,
+    /// The graphs that are taken, by file name; where nothing reads the folder, one of each name.
     pub graphs: Vec<GraphFacts>,
     /// The KV cache; `None` where no graph has one.
     pub cache: Option<CacheFacts>,
-    /// What the files beside the graphs say; `None` for PP-OCR, which has none.
+    /// What the files beside the graphs say; `None` for PP-OCR, which has none, and where nothing reads
+    /// the folder.
     pub folder: Option<FolderFacts>,
+}
+
+/// What reads a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Adapted {
+    /// An adapter, by the `model_type` it is for.
+    Reads(String),
+    /// None; why.
+    None(String),
 }
 
 /// A graph.
@@ -32,12 +60,16 @@ pub struct GraphFacts {
     pub file: String,
     /// Its size without external data, bytes.
     pub bytes: u64,
-    /// Where it runs.
-    pub provider: Provider,
+    /// Size of its external data, bytes.
+    pub external_bytes: u64,
+    /// The variants that there are of it, by the ends of their files' names.
+    pub variants: Vec<String>,
     /// What it takes.
     pub inputs: Vec<TensorFacts>,
     /// What it gives.
     pub outputs: Vec<TensorFacts>,
+    /// Operators that not every runtime has, or that hold graphs, with their number.
+    pub operators: BTreeMap<String, u64>,
 }
 
 /// An input or output of a graph.
@@ -67,119 +99,167 @@ pub struct CacheFacts {
 /// Why a model cannot be inspected.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum InspectError {
-    /// A graph cannot be opened.
-    #[error(transparent)]
-    Session(#[from] SessionError),
     /// The folder has faults.
     #[error(transparent)]
-    Folder(#[from] super::FolderError),
+    Folder(#[from] FolderError),
     /// The prompt cannot be written.
     #[error("{0}")]
     Prompt(String),
-    /// No adapter reads it.
-    #[error("config.json: no adapter reads a `{model_type}`; accepted: {accepted}")]
-    Unsupported {
-        /// `config.json: model_type`.
-        model_type: String,
-        /// Those that adapters read.
-        accepted: String,
-    },
     /// There is nothing to inspect.
     #[error("{0} holds no graph (*.onnx), neither itself nor in onnx/")]
     Empty(String),
 }
 
-/// Opens the graphs that a model takes, one after the other, and reads the files beside them.
-/// `question` is the example that the chat template is shown with.
+/// Reads what the graphs of a folder say of themselves, and the files beside them. Weights are not
+/// read. `question` is the example that the chat template is shown with.
 ///
 /// # Errors
 /// [`InspectError`].
 pub fn inspect(settings: &ModelSettings, question: &str) -> Result<Inspected, InspectError> {
     let path = &settings.path;
     let files = graph_files(path);
-    if files.is_empty() {
-        return Err(InspectError::Empty(path.display().to_string()));
-    }
-    let session = settings.plain_session();
     if is_pp_ocr(path) {
-        let faults = (files.iter()).filter_map(|file| content::graph(path, file).err());
-        let faults: Vec<_> = faults.flatten().collect();
-        if !faults.is_empty() {
-            return Err(super::FolderError::new(path, faults).into());
-        }
-        let graphs = files.iter().map(|file| graph(path, file, &session));
+        let graphs = graphs(path, files.iter().map(|file| (file, false)))?;
+        let revision = affordable(&files).then(|| ppocr::revision(path).ok());
         return Ok(Inspected {
-            graphs: graphs.collect::<Result<_, _>>()?,
+            kind: PP_OCR.to_owned(),
+            adapter: Adapted::Reads(PP_OCR.to_owned()),
+            revision: revision.flatten(),
+            graphs,
             cache: None,
             folder: None,
         });
     }
-    let folder = registry::open(settings).map_err(|refused| match refused {
-        Refused::Folder(error) => InspectError::Folder(error),
-        Refused::Unsupported(model_type) => InspectError::Unsupported {
-            model_type,
-            accepted: registry::accepted(),
-        },
-    })?;
-    let graphs = folder.graphs().iter();
-    let graphs = graphs.map(|(_, taken)| graph(path, &taken.path, &session));
-    let graphs = graphs.collect::<Result<Vec<_>, _>>()?;
+    let kind = hub::model_type(path);
+    let unread = |why: String| -> Result<Inspected, InspectError> {
+        if files.is_empty() {
+            return Err(InspectError::Empty(path.display().to_string()));
+        }
+        let graphs = graphs(path, files.iter().map(|file| (file, true)))?;
+        Ok(Inspected {
+            kind: kind.clone().unwrap_or_else(|_| "unknown".to_owned()),
+            adapter: Adapted::None(why),
+            revision: None,
+            cache: graphs.iter().find_map(cache),
+            graphs,
+            folder: None,
+        })
+    };
+    let folder = match registry::open(settings) {
+        Ok(folder) => folder,
+        Err(Refused::Unsupported(kind)) => {
+            let accepted = registry::accepted();
+            return unread(format!("no adapter reads a `{kind}`; accepted: {accepted}"));
+        }
+        Err(Refused::Folder(error)) => return Err(error.into()),
+    };
+    let taken: Vec<_> = folder.graphs().iter().collect();
+    let graphs = graphs(path, taken.iter().map(|(_, graph)| (&graph.path, false)))?;
+    let weights = taken.iter().flat_map(|(_, graph)| {
+        let external = graph.external_data.iter();
+        std::iter::once(&graph.path).chain(external)
+    });
+    let revision = affordable(weights).then(|| folder.revision());
     let facts = folder.facts(question);
+    let kind = kind?;
     Ok(Inspected {
+        adapter: Adapted::Reads(kind.clone()),
+        kind,
+        revision: revision.transpose()?,
         cache: graphs.iter().find_map(cache),
         graphs,
         folder: Some(facts.map_err(|error| InspectError::Prompt(error.to_string()))?),
     })
 }
 
-fn graph(
+/// Whether so few bytes would have to be read for the digests of these files that they may be.
+fn affordable<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> bool {
+    files
+        .into_iter()
+        .map(|file| digest::unread(file))
+        .sum::<u64>()
+        <= READ
+}
+
+/// What graph files say of themselves. Of those that may be passed over (`true`) only one of each
+/// name is looked into: the variant that would be taken first.
+fn graphs<'a>(
+    folder: &Path,
+    files: impl Iterator<Item = (&'a PathBuf, bool)>,
+) -> Result<Vec<GraphFacts>, FolderError> {
+    let mut variants: BTreeMap<(PathBuf, String), BTreeSet<String>> = BTreeMap::new();
+    for file in graph_files(folder) {
+        let (graph, suffix) = name(&file);
+        variants.entry(graph).or_default().insert(suffix);
+    }
+    let (mut found, mut faults) = (Vec::new(), Vec::new());
+    for (file, may_be_passed) in files {
+        let (graph, suffix) = name(file);
+        let there = &variants[&graph];
+        if may_be_passed && variant::choose(there, None) != Some(&suffix) {
+            continue;
+        }
+        match facts(folder, file, there) {
+            Ok(facts) => found.push(facts),
+            Err(more) => faults.extend(more),
+        }
+    }
+    if faults.is_empty() {
+        Ok(found)
+    } else {
+        Err(FolderError::new(folder, faults))
+    }
+}
+
+/// A graph file without its variant, and the variant.
+fn name(file: &Path) -> ((PathBuf, String), String) {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let (graph, suffix) = variant::split(&stem);
+    let beside = file.parent().unwrap_or(Path::new("")).to_owned();
+    ((beside, graph.to_owned()), suffix.to_owned())
+}
+
+fn facts(
     folder: &Path,
     file: &Path,
-    settings: &SessionSettings,
-) -> Result<GraphFacts, SessionError> {
-    let (session, provider): (Session, Provider) = open_session_on(file, settings)?;
+    variants: &BTreeSet<String>,
+) -> Result<GraphFacts, Vec<Fault>> {
+    let outline = content::graph(folder, file)?;
+    let inside = file.strip_prefix(folder).unwrap_or(file);
+    let inside = inside.display().to_string();
+    let surface = onnx::surface(file)
+        .map_err(|_| vec![Fault::new(inside.clone(), "changed while it was read")])?;
+    let size = |file: &Path| file.metadata().map_or(0, |found| found.len());
+    let beside = file.parent().unwrap_or(folder);
+    let external = outline.external.keys().map(|name| size(&beside.join(name)));
+    let words = variant::words(variants.iter().map(String::as_str));
     Ok(GraphFacts {
-        file: file
-            .strip_prefix(folder)
-            .unwrap_or(file)
-            .display()
-            .to_string(),
-        bytes: file.metadata().map_or(0, |found| found.len()),
-        provider,
-        inputs: session.inputs().iter().map(tensor).collect(),
-        outputs: session.outputs().iter().map(tensor).collect(),
+        file: inside,
+        bytes: size(file),
+        external_bytes: external.sum(),
+        variants: words.split(", ").map(str::to_owned).collect(),
+        inputs: surface.inputs.into_iter().map(TensorFacts::from).collect(),
+        outputs: surface.outputs.into_iter().map(TensorFacts::from).collect(),
+        operators: surface.operators,
     })
 }
 
-fn tensor(outlet: &Outlet) -> TensorFacts {
-    let (element, shape) = match outlet.dtype() {
-        ValueType::Tensor {
-            ty,
-            shape,
-            dimension_symbols,
-        } => {
-            let sides = shape.iter().enumerate().map(|(at, side)| {
-                let symbol = dimension_symbols[at].as_str();
-                match (*side, symbol) {
-                    (-1, "") => "?".to_owned(),
-                    (-1, symbol) => symbol.to_owned(),
-                    (side, _) => side.to_string(),
-                }
-            });
-            (ty.to_string(), sides.collect())
+impl From<Port> for TensorFacts {
+    fn from(port: Port) -> Self {
+        Self {
+            name: port.name,
+            element: port.element,
+            shape: port.shape,
         }
-        other => (other.to_string(), Vec::new()),
-    };
-    TensorFacts {
-        name: outlet.name().to_owned(),
-        element,
-        shape,
     }
 }
 
 /// The cache of a decoder graph.
 fn cache(graph: &GraphFacts) -> Option<CacheFacts> {
-    let past = |input: &&TensorFacts| input.name.starts_with("past_key_values.");
+    // What a decoder keeps of its encoder does not grow.
+    let past = |input: &&TensorFacts| {
+        input.name.starts_with("past_key_values.") && !input.name.contains(".encoder.")
+    };
     let tensors: Vec<_> = graph.inputs.iter().filter(past).collect();
     let first = tensors.first()?;
     let side = |at: usize| first.shape.get(at)?.parse::<u64>().ok();
@@ -209,7 +289,6 @@ mod tests {
         assert_eq!(inspected.graphs.len(), 3);
         let decoder = &inspected.graphs[0];
         assert_eq!(decoder.file, "onnx/decoder_model_merged.onnx");
-        assert_eq!(decoder.provider, Provider::Cpu);
         assert!(decoder.outputs.iter().any(|output| output.name == "logits"));
         let cache = inspected.cache.expect("a cache");
         assert_eq!((cache.layers, cache.shape.len()), (4, 4));
@@ -223,6 +302,13 @@ mod tests {
     #[test]
     fn a_folder_without_graphs_is_told() {
         let folder = tempfile::tempdir().expect("a folder");
+        let error = inspect(&ModelSettings::new("x", folder.path()), "?").unwrap_err();
+        assert!(
+            error.to_string().contains("config.json: missing"),
+            "{error}"
+        );
+        std::fs::write(folder.path().join("config.json"), r#"{"model_type": "x"}"#)
+            .expect("a file");
         let error = inspect(&ModelSettings::new("x", folder.path()), "?").unwrap_err();
         assert!(error.to_string().contains("holds no graph"), "{error}");
     }

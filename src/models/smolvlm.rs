@@ -94,7 +94,8 @@ impl SmolVlm {
         let embedder = Embedder::new(embedder, decoder.hidden(), folder.vocabulary)
             .map_err(|error| ModelError::Broken(error.to_string()))?;
         let batch = Batch::new(decoder, embedder, folder.rules.clone(), folder.longest);
-        let revision = folder.revision().to_owned();
+        let revision =
+            (folder.revision()).map_err(|error| ModelError::Broken(error.to_string()))?;
         let architecture = Idefics3 {
             folder,
             vision,

@@ -10,10 +10,9 @@ use crate::{
     config::Config,
     models::{
         EndpointSettings,
-        describe::ENDPOINT,
+        describe::{ENDPOINT, files},
         endpoint::look,
-        inspect::{Inspected, TensorFacts, inspect},
-        overview,
+        inspect::{Adapted, GraphFacts, InspectError, Inspected, TensorFacts, inspect},
     },
 };
 
@@ -26,34 +25,37 @@ pub(super) fn run(config: &Config, model: &str, json: bool) -> Result<(), Failur
         return server(&settings.name, endpoint, json);
     }
     let question = &config.stages.caption.prompts[0];
-    let overview = overview(&settings);
-    if !overview.faults.is_empty() {
-        return Err(Failure::Failed(format!(
-            "{}: {}; fetch it again, or another, with `vila2 models pull`",
-            settings.path.display(),
-            overview.faults.join("; ")
-        )));
-    }
-    let inspected =
-        inspect(&settings, question).map_err(|error| Failure::Failed(error.to_string()))?;
+    let inspected = inspect(&settings, question).map_err(|error| {
+        let advice = match error {
+            InspectError::Folder(_) => "; fetch it again, or another, with `vila2 models pull`",
+            InspectError::Prompt(_) | InspectError::Empty(_) => "",
+        };
+        Failure::Failed(format!("{error}{advice}"))
+    })?;
+    let bytes = files(&settings.path).iter().map(|(_, bytes)| bytes).sum();
     if json {
         let mut value =
             serde_json::to_value(&inspected).map_err(|error| Failure::Failed(error.to_string()))?;
         if let Value::Object(fields) = &mut value {
             let path = settings.path.display().to_string();
             fields.insert("path".to_owned(), json!(path));
-            fields.insert("type".to_owned(), json!(overview.kind));
-            fields.insert("revision".to_owned(), json!(overview.revision));
-            fields.insert("bytes".to_owned(), json!(overview.bytes));
+            fields.insert("bytes".to_owned(), json!(bytes));
         }
         return output::json(&value);
     }
+    let revision = match (&inspected.revision, &inspected.adapter) {
+        (Some(revision), _) => format!(", revision {revision}"),
+        (None, Adapted::Reads(_)) => {
+            ", revision not told (its weights would have to be read; `vila2 models list` does)"
+                .to_owned()
+        }
+        (None, Adapted::None(_)) => String::new(),
+    };
     output::line(&format!(
-        "{}: {}, revision {}, {}",
+        "{}: {}{revision}, {}",
         settings.path.display(),
-        overview.kind,
-        overview.revision.as_deref().unwrap_or("–"),
-        size(overview.bytes)
+        inspected.kind,
+        size(bytes)
     ))?;
     print(&inspected)
 }
@@ -84,12 +86,7 @@ fn print(inspected: &Inspected) -> Result<(), Failure> {
     table.set_width(output::width());
     for graph in &inspected.graphs {
         let tensors = [("in", &graph.inputs), ("out", &graph.outputs)];
-        let mut first = Some(format!(
-            "{}\n{} on {}",
-            graph.file,
-            size(graph.bytes),
-            graph.provider
-        ));
+        let mut first = Some(title(graph));
         for (way, tensors) in tensors {
             for (name, tensor) in gathered(tensors) {
                 table.add_row([
@@ -114,6 +111,10 @@ fn print(inspected: &Inspected) -> Result<(), Failure> {
             cache.element,
             cache.shape.join(", ")
         ))?;
+    }
+    match &inspected.adapter {
+        Adapted::Reads(adapter) => output::line(&format!("read by the adapter `{adapter}`"))?,
+        Adapted::None(why) => output::line(&format!("not read: {why}"))?,
     }
     let Some(folder) = &inspected.folder else {
         return Ok(());
@@ -156,6 +157,20 @@ fn print(inspected: &Inspected) -> Result<(), Failure> {
     ))
 }
 
+/// A graph's file with its sizes, its variants and what not every runtime has.
+fn title(graph: &GraphFacts) -> String {
+    let mut lines = vec![graph.file.clone(), size(graph.bytes)];
+    if graph.external_bytes > 0 {
+        lines.push(format!("and {} beside it", size(graph.external_bytes)));
+    }
+    if graph.variants.len() > 1 {
+        lines.push(format!("variants: {}", graph.variants.join(", ")));
+    }
+    let operators = graph.operators.iter();
+    lines.extend(operators.map(|(operator, count)| format!("{count} × {operator}")));
+    lines.join("\n")
+}
+
 /// The tensors, those of a cache gathered into one line: they differ in their number alone.
 fn gathered(tensors: &[TensorFacts]) -> Vec<(String, &TensorFacts)> {
     let mut lines: Vec<(String, &TensorFacts)> = Vec::new();
@@ -163,11 +178,13 @@ fn gathered(tensors: &[TensorFacts]) -> Vec<(String, &TensorFacts)> {
         let parts: Vec<_> = tensor.name.split('.').collect();
         let name = match parts[..] {
             [cache @ ("past_key_values" | "present"), _, _] => format!("{cache}.*"),
+            [cache @ ("past_key_values" | "present"), _, side, _] => format!("{cache}.*.{side}.*"),
             _ => tensor.name.clone(),
         };
-        match lines.last() {
-            Some((last, of)) if *last == name && of.element == tensor.element => {}
-            _ => lines.push((name, tensor)),
+        let known =
+            |(known, of): &(String, &TensorFacts)| *known == name && of.element == tensor.element;
+        if !lines.iter().any(known) {
+            lines.push((name, tensor));
         }
     }
     lines

@@ -13,8 +13,8 @@ use crate::models::{
     adapter::{FolderFacts, OpenedFolder},
     answers::locations,
     generation::{BeamRules, Ended, Layout, Rules, text},
-    hub::{Fault, FolderError, Graph, Graphs, HubFolder, Needs, digest},
-    settings::ModelSettings,
+    hub::{Fault, FolderError, Graph, Graphs, HubFolder, Needs},
+    settings::{ModelSettings, Options},
     vlm::Asked,
 };
 
@@ -97,7 +97,7 @@ pub struct Florence2Folder {
     around: [u32; 2],
     /// Phrases that say nothing of what is there.
     banned: Vec<String>,
-    revision: String,
+    options: Options,
 }
 
 impl Florence2Folder {
@@ -155,10 +155,6 @@ impl Florence2Folder {
         if let Some(asked) = settings.options.beams {
             beams.beams = asked;
         }
-        let revision = match settings.options.told() {
-            Some(told) => digest::with(&hub.revision, &told),
-            None => hub.revision.clone(),
-        };
         Ok(Self {
             pixels: Arc::new(pixels),
             rules,
@@ -170,7 +166,7 @@ impl Florence2Folder {
             image_tokens: usize::try_from(image_tokens).unwrap_or(usize::MAX),
             around: [first, last],
             banned: banned(&hub.processor),
-            revision,
+            options: settings.options.clone(),
             hub,
         })
     }
@@ -182,9 +178,11 @@ impl Florence2Folder {
     }
 
     /// See [`HubFolder::revision`]; another one where the configuration changes answers.
-    #[must_use]
-    pub fn revision(&self) -> &str {
-        &self.revision
+    ///
+    /// # Errors
+    /// [`FolderError`] where a file cannot be read.
+    pub fn revision(&self) -> Result<String, FolderError> {
+        self.hub.revision(self.options.told().as_deref())
     }
 
     /// The ids of a question, behind the picture's features.
@@ -231,8 +229,8 @@ impl Florence2Folder {
 }
 
 impl OpenedFolder for Florence2Folder {
-    fn revision(&self) -> &str {
-        &self.revision
+    fn revision(&self) -> Result<String, FolderError> {
+        Self::revision(self)
     }
 
     fn graphs(&self) -> &Graphs {

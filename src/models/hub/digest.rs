@@ -86,6 +86,23 @@ fn sum(path: &Path) -> io::Result<Sum> {
     Ok(sum)
 }
 
+/// How many bytes of a file would be read for its digest now.
+pub(in crate::models) fn unread(path: &Path) -> u64 {
+    let Ok(facts) = fs::metadata(path) else {
+        return 0;
+    };
+    let stamp = Stamp::from(&facts);
+    let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let in_memory = known.get(path).is_some_and(|(then, _)| *then == stamp);
+    let on_disk =
+        || stamp.bytes >= KEPT && Kept::of(stamp).is_some_and(|kept| kept.read().is_some());
+    if in_memory || on_disk() {
+        0
+    } else {
+        stamp.bytes
+    }
+}
+
 /// A digest on disk: a file of its own, named by the stamp, so that processes need no lock.
 struct Kept(PathBuf);
 

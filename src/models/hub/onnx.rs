@@ -1,11 +1,11 @@
-//! The outline of an ONNX file: which operators it has and where its weights are. Only tags and
-//! names are read; weights are skipped, however many they are.
+//! The outline of an ONNX file: what it takes and gives, which operators it has and where its weights
+//! are. Only tags and names are read; weights are skipped, however many they are.
 //!
 //! # Source
 //! `onnx.proto` of ONNX 1.19, and the wire format of protocol buffers.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{self, BufReader, Read},
     path::Path,
@@ -19,12 +19,24 @@ mod field {
     pub const FUNCTION_NODE: u64 = 7;
     pub const GRAPH_NODE: u64 = 1;
     pub const GRAPH_INITIALIZER: u64 = 5;
+    pub const GRAPH_INPUT: u64 = 11;
+    pub const GRAPH_OUTPUT: u64 = 12;
+    pub const VALUE_NAME: u64 = 1;
+    pub const VALUE_TYPE: u64 = 2;
+    pub const TYPE_TENSOR: u64 = 1;
+    pub const TENSOR_TYPE_ELEMENT: u64 = 1;
+    pub const TENSOR_TYPE_SHAPE: u64 = 2;
+    pub const SHAPE_SIDE: u64 = 1;
+    pub const SIDE_VALUE: u64 = 1;
+    pub const SIDE_SYMBOL: u64 = 2;
     pub const NODE_OPERATOR: u64 = 4;
     pub const NODE_ATTRIBUTE: u64 = 5;
+    pub const NODE_DOMAIN: u64 = 7;
     pub const ATTRIBUTE_TENSOR: u64 = 5;
     pub const ATTRIBUTE_GRAPH: u64 = 6;
     pub const ATTRIBUTE_TENSORS: u64 = 10;
     pub const ATTRIBUTE_GRAPHS: u64 = 11;
+    pub const TENSOR_NAME: u64 = 8;
     pub const TENSOR_EXTERNAL_DATA: u64 = 13;
     pub const ENTRY_KEY: u64 = 1;
     pub const ENTRY_VALUE: u64 = 2;
@@ -32,6 +44,30 @@ mod field {
 
 /// The operator that keeps a cache of its own making and wants padding on the right.
 const GROUP_QUERY_ATTENTION: &str = "GroupQueryAttention";
+
+/// Operators that run graphs inside of graphs.
+const NESTING: [&str; 3] = ["If", "Loop", "Scan"];
+
+/// Element types by their numbers.
+const ELEMENTS: [&str; 17] = [
+    "?",
+    "f32",
+    "u8",
+    "i8",
+    "u16",
+    "i16",
+    "i32",
+    "i64",
+    "str",
+    "bool",
+    "f16",
+    "f64",
+    "u32",
+    "u64",
+    "complex64",
+    "complex128",
+    "bf16",
+];
 
 /// Longest name that is read, bytes.
 const LONGEST_NAME: u64 = 4_096;
@@ -47,6 +83,28 @@ pub(in crate::models) struct Outline {
     /// Files with weights, relative to the folder of the graph, and the bytes each must have at
     /// least.
     pub external: BTreeMap<String, u64>,
+}
+
+/// What a graph takes and gives, and which of its operators not every runtime has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::models) struct Surface {
+    /// What it takes, weights excepted.
+    pub inputs: Vec<Port>,
+    /// What it gives.
+    pub outputs: Vec<Port>,
+    /// Operators of other domains than ONNX's own, and those with graphs inside, with their number.
+    pub operators: BTreeMap<String, u64>,
+}
+
+/// An input or output.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::models) struct Port {
+    /// Its name.
+    pub name: String,
+    /// Its element type, for example `f32`; `?` where it is no tensor.
+    pub element: String,
+    /// Its sides: a number, the name of a side that varies, or `?`.
+    pub shape: Vec<String>,
 }
 
 /// Why a file has no outline.
@@ -71,6 +129,24 @@ impl From<io::Error> for Unreadable {
 /// # Errors
 /// [`Unreadable`].
 pub(in crate::models) fn outline(path: &Path) -> Result<Outline, Unreadable> {
+    read(path).map(|reader| reader.outline)
+}
+
+/// Reads what a graph takes and gives.
+///
+/// # Errors
+/// [`Unreadable`].
+pub(in crate::models) fn surface(path: &Path) -> Result<Surface, Unreadable> {
+    let Reader {
+        mut surface,
+        weights,
+        ..
+    } = read(path)?;
+    surface.inputs.retain(|port| !weights.contains(&port.name));
+    Ok(surface)
+}
+
+fn read(path: &Path) -> Result<Reader, Unreadable> {
     let file = File::open(path)?;
     let size = file.metadata()?.len();
     let mut reader = Reader {
@@ -78,9 +154,12 @@ pub(in crate::models) fn outline(path: &Path) -> Result<Outline, Unreadable> {
         at: 0,
         size,
         outline: Outline::default(),
+        surface: Surface::default(),
+        weights: BTreeSet::new(),
+        value: 0,
     };
     reader.model()?;
-    Ok(reader.outline)
+    Ok(reader)
 }
 
 struct Reader {
@@ -88,6 +167,11 @@ struct Reader {
     at: u64,
     size: u64,
     outline: Outline,
+    surface: Surface,
+    /// Names of tensors that lie in the graph.
+    weights: BTreeSet<String>,
+    /// The last number that was read.
+    value: u64,
 }
 
 /// A field: its number, and the end of its content where it has a length.
@@ -139,20 +223,38 @@ impl Reader {
         self.each(end, |reader, number, end| match number {
             field::GRAPH_NODE => reader.node(end, depth),
             field::GRAPH_INITIALIZER => reader.tensor(end),
+            field::GRAPH_INPUT if depth == 0 => {
+                let port = reader.port(end)?;
+                reader.surface.inputs.push(port);
+                Ok(())
+            }
+            field::GRAPH_OUTPUT if depth == 0 => {
+                let port = reader.port(end)?;
+                reader.surface.outputs.push(port);
+                Ok(())
+            }
             _ => reader.skip_to(end),
         })
     }
 
     fn node(&mut self, end: u64, depth: u32) -> Result<(), Unreadable> {
-        self.each(end, |reader, number, end| match number {
-            field::NODE_OPERATOR => {
-                let operator = reader.text(end)?;
-                reader.outline.group_query_attention |= operator == GROUP_QUERY_ATTENTION;
-                Ok(())
+        let (mut operator, mut domain) = (String::new(), String::new());
+        self.each(end, |reader, number, end| {
+            match number {
+                field::NODE_OPERATOR => operator = reader.text(end)?,
+                field::NODE_DOMAIN => domain = reader.text(end)?,
+                field::NODE_ATTRIBUTE => reader.attribute(end, depth)?,
+                _ => reader.skip_to(end)?,
             }
-            field::NODE_ATTRIBUTE => reader.attribute(end, depth),
-            _ => reader.skip_to(end),
-        })
+            Ok(())
+        })?;
+        self.outline.group_query_attention |= operator == GROUP_QUERY_ATTENTION;
+        let own = matches!(domain.as_str(), "" | "ai.onnx");
+        if !own || NESTING.contains(&operator.as_str()) {
+            let known = self.surface.operators.entry(operator).or_default();
+            *known += 1;
+        }
+        Ok(())
     }
 
     fn attribute(&mut self, end: u64, depth: u32) -> Result<(), Unreadable> {
@@ -166,6 +268,11 @@ impl Reader {
     fn tensor(&mut self, end: u64) -> Result<(), Unreadable> {
         let mut entries = BTreeMap::new();
         self.each(end, |reader, number, end| match number {
+            field::TENSOR_NAME => {
+                let name = reader.text(end)?;
+                reader.weights.insert(name);
+                Ok(())
+            }
             field::TENSOR_EXTERNAL_DATA => {
                 let (mut key, mut value) = (String::new(), String::new());
                 reader.each(end, |reader, number, end| {
@@ -191,6 +298,63 @@ impl Reader {
         Ok(())
     }
 
+    fn port(&mut self, end: u64) -> Result<Port, Unreadable> {
+        let mut port = Port {
+            element: ELEMENTS[0].to_owned(),
+            ..Port::default()
+        };
+        self.each(end, |reader, number, end| {
+            match number {
+                field::VALUE_NAME => port.name = reader.text(end)?,
+                field::VALUE_TYPE => reader.each(end, |reader, number, end| match number {
+                    field::TYPE_TENSOR => reader.tensor_type(end, &mut port),
+                    _ => reader.skip_to(end),
+                })?,
+                _ => reader.skip_to(end)?,
+            }
+            Ok(())
+        })?;
+        Ok(port)
+    }
+
+    fn tensor_type(&mut self, end: u64, port: &mut Port) -> Result<(), Unreadable> {
+        while let Some(Field { number, end }) = self.next(end)? {
+            match (number, end) {
+                (field::TENSOR_TYPE_ELEMENT, None) => {
+                    let number = usize::try_from(self.value).unwrap_or(usize::MAX);
+                    let known = ELEMENTS.get(number).map(|name| (*name).to_owned());
+                    port.element = known.unwrap_or_else(|| format!("type {number}"));
+                }
+                (field::TENSOR_TYPE_SHAPE, Some(end)) => {
+                    self.each(end, |reader, number, end| match number {
+                        field::SHAPE_SIDE => {
+                            let side = reader.side(end)?;
+                            port.shape.push(side);
+                            Ok(())
+                        }
+                        _ => reader.skip_to(end),
+                    })?;
+                }
+                (_, Some(end)) => self.skip_to(end)?,
+                (_, None) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn side(&mut self, end: u64) -> Result<String, Unreadable> {
+        let mut side = "?".to_owned();
+        while let Some(Field { number, end }) = self.next(end)? {
+            match (number, end) {
+                (field::SIDE_VALUE, None) => side = self.value.to_string(),
+                (field::SIDE_SYMBOL, Some(end)) => side = self.text(end)?,
+                (_, Some(end)) => self.skip_to(end)?,
+                (_, None) => {}
+            }
+        }
+        Ok(side)
+    }
+
     /// Gives every field with a length, up to `end`, to `visit`, which reads or skips all of it.
     fn each(
         &mut self,
@@ -205,7 +369,7 @@ impl Reader {
         Ok(())
     }
 
-    /// The next field before `end`; numbers are skipped.
+    /// The next field before `end`; what stands in one without a length is in `value`.
     fn next(&mut self, end: u64) -> Result<Option<Field>, Unreadable> {
         if self.at == end {
             return Ok(None);
@@ -217,7 +381,7 @@ impl Reader {
         }
         let content = match tag & 7 {
             0 => {
-                self.varint(end)?;
+                self.value = self.varint(end)?;
                 None
             }
             1 => self
@@ -291,109 +455,4 @@ impl Reader {
 }
 
 #[cfg(test)]
-pub(in crate::models) mod tests {
-    use super::*;
-
-    /// A field with a length.
-    pub(in crate::models) fn part(number: u8, content: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![number << 3 | 2];
-        let mut length = content.len();
-        while length >= 0x80 {
-            bytes.push(length as u8 | 0x80);
-            length >>= 7;
-        }
-        bytes.push(length as u8);
-        bytes.extend(content);
-        bytes
-    }
-
-    /// An ONNX file with one operator, and one tensor that lies in `weights` (file, offset,
-    /// length).
-    pub(in crate::models) fn file(operator: &str, weights: Option<(&str, u64, u64)>) -> Vec<u8> {
-        let mut graph = part(1, &part(4, operator.as_bytes()));
-        if let Some((location, offset, length)) = weights {
-            let entry = |key: &str, value: &str| {
-                let both = [part(1, key.as_bytes()), part(2, value.as_bytes())].concat();
-                part(13, &both)
-            };
-            let tensor = [
-                entry("location", location),
-                entry("offset", &offset.to_string()),
-                entry("length", &length.to_string()),
-                vec![14 << 3, 1],
-            ];
-            graph.extend(part(5, &tensor.concat()));
-        }
-        [vec![8, 10], part(7, &graph)].concat()
-    }
-
-    fn outline_of(bytes: &[u8]) -> Result<Outline, Unreadable> {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("x.onnx");
-        std::fs::write(&path, bytes).expect("a file");
-        outline(&path)
-    }
-
-    #[test]
-    fn operators_and_places_of_weights_are_found() {
-        let found = outline_of(&file("GroupQueryAttention", Some(("x.onnx_data", 64, 100))));
-        let found = found.expect("a graph");
-        assert!(found.group_query_attention);
-        let expected = BTreeMap::from([("x.onnx_data".to_owned(), 164)]);
-        assert_eq!(found.external, expected);
-        let plain = outline_of(&file("MatMul", None)).expect("a graph");
-        assert_eq!(plain, Outline::default());
-    }
-
-    #[test]
-    fn an_operator_inside_a_branch_is_found() {
-        let branch = part(1, &part(4, b"GroupQueryAttention"));
-        let attribute = part(5, &part(6, &branch));
-        let graph = part(1, &[part(4, b"If"), attribute].concat());
-        let found = outline_of(&[vec![8, 10], part(7, &graph)].concat()).expect("a graph");
-        assert!(found.group_query_attention);
-    }
-
-    #[test]
-    fn a_cut_file_tells_the_size_it_should_have() {
-        let whole = file("MatMul", Some(("w", 0, 300)));
-        for length in 4..whole.len() {
-            match outline_of(&whole[..length]) {
-                Err(Unreadable::Cut { found, wanted }) => {
-                    assert_eq!((found, wanted), (length as u64, whole.len() as u64));
-                }
-                other => panic!("{length} bytes: {other:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn other_files_are_no_graphs() {
-        for bytes in [
-            &b"no graph"[..],
-            b"{}",
-            b"",
-            &[0; 100],
-            &[8, 10],
-            b"\x89PNG\r\n",
-        ] {
-            let found = outline_of(bytes);
-            assert!(
-                matches!(found, Err(Unreadable::NoGraph)),
-                "{bytes:?}: {found:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_shipped_graphs_are_read() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for file in [
-            "models/scenes/onnx/decoder_model_merged.onnx",
-            "target/runtime/rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx",
-        ] {
-            let found = outline(&root.join(file)).expect("a graph");
-            assert_eq!(found, Outline::default(), "{file}");
-        }
-    }
-}
+pub(in crate::models) mod tests;

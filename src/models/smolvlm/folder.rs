@@ -13,8 +13,8 @@ use super::{GRAPHS, Preprocess, PromptTemplate, SmolVlm};
 use crate::models::{
     adapter::{FolderFacts, OpenedFolder},
     generation::{Ended, Endings, Layout, Rules, TextSides, text},
-    hub::{Fault, FolderError, Graph, Graphs, HubFolder, Needs, digest},
-    settings::ModelSettings,
+    hub::{Fault, FolderError, Graph, Graphs, HubFolder, Needs},
+    settings::{ModelSettings, Options},
     vlm::{Cut, Tiles},
 };
 
@@ -30,7 +30,7 @@ pub struct SmolVlmFolder {
     pub(super) image_token: u32,
     pub(super) sides: TextSides,
     pub(super) keep_special_tokens: bool,
-    revision: String,
+    options: Options,
 }
 
 impl SmolVlmFolder {
@@ -88,13 +88,9 @@ impl SmolVlmFolder {
                     rules.repeats = None;
                 }
                 let sides = TextSides::read(&hub.config["text_config"]);
-                let revision = match options.told() {
-                    Some(told) => digest::with(&hub.revision, &told),
-                    None => hub.revision.clone(),
-                };
                 Ok(Self {
                     sides,
-                    revision,
+                    options: options.clone(),
                     keep_special_tokens: options.keep_special_tokens,
                     hub,
                     preprocess: Arc::new(preprocess),
@@ -116,9 +112,11 @@ impl SmolVlmFolder {
     }
 
     /// See [`HubFolder::revision`]; another one where the configuration changes answers.
-    #[must_use]
-    pub fn revision(&self) -> &str {
-        &self.revision
+    ///
+    /// # Errors
+    /// [`FolderError`] where a file cannot be read.
+    pub fn revision(&self) -> Result<String, FolderError> {
+        self.hub.revision(self.options.told().as_deref())
     }
 
     /// What ends and penalises a text.
@@ -162,8 +160,8 @@ impl SmolVlmFolder {
 }
 
 impl OpenedFolder for SmolVlmFolder {
-    fn revision(&self) -> &str {
-        &self.revision
+    fn revision(&self) -> Result<String, FolderError> {
+        Self::revision(self)
     }
 
     fn graphs(&self) -> &Graphs {
