@@ -11,6 +11,7 @@ pub mod request;
 pub mod image;
 
 pub mod annotation;
+pub mod assignment;
 
 pub mod phrases;
 
@@ -28,6 +29,7 @@ pub mod delivery;
 
 pub mod ledger;
 
+pub mod boxes;
 pub mod budget;
 
 mod chain;

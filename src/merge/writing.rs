@@ -1,6 +1,9 @@
 //! What was read: writing, or a thing that looks like a letter?
 
-use vila2_actors::annotation::{BoundingBox, Grounding, Quad, TextLine};
+use vila2_actors::{
+    annotation::{Grounding, TextLine},
+    boxes::{bounds, iou},
+};
 
 /// A single letter that covers a grounded thing this much (IoU) is that thing.
 const SAME_PLACE: f32 = 0.5;
@@ -28,10 +31,10 @@ pub fn is_writing(line: &TextLine, groundings: &[Grounding]) -> bool {
         (Some(_), Some(_)) => line.score >= MIN_SCORE,
         (Some(_), None) if line.score < MIN_LETTER_SCORE => false,
         (Some(_), None) => {
-            let bounds = bounds(line.quad);
+            let around = bounds(&line.quad.0);
             groundings
                 .iter()
-                .all(|thing| iou(bounds, thing.bounding_box) < SAME_PLACE)
+                .all(|thing| iou(&around, &thing.bounding_box.0) < SAME_PLACE)
         }
     }
 }
@@ -48,31 +51,4 @@ pub fn quoted(text: &str) -> String {
     } else {
         format!("\"{text}\"")
     }
-}
-
-/// The upright box around a quad.
-fn bounds(quad: Quad) -> BoundingBox {
-    let fold = |axis: usize, start: f32, pick: fn(f32, f32) -> f32| {
-        quad.0.iter().map(|corner| corner[axis]).fold(start, pick)
-    };
-    BoundingBox([
-        fold(0, f32::INFINITY, f32::min),
-        fold(1, f32::INFINITY, f32::min),
-        fold(0, f32::NEG_INFINITY, f32::max),
-        fold(1, f32::NEG_INFINITY, f32::max),
-    ])
-}
-
-/// Intersection over union; 0 where both are empty.
-fn iou(a: BoundingBox, b: BoundingBox) -> f32 {
-    let (a, b) = (a.0, b.0);
-    let area = |b: [f32; 4]| (b[2] - b[0]).max(0.0) * (b[3] - b[1]).max(0.0);
-    let common = area([
-        a[0].max(b[0]),
-        a[1].max(b[1]),
-        a[2].min(b[2]),
-        a[3].min(b[3]),
-    ]);
-    let union = area(a) + area(b) - common;
-    if union > 0.0 { common / union } else { 0.0 }
 }

@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::assignment::best_matching;
+use vila2_actors::assignment::best_matching;
+
 use super::geometry::{area, iou};
 use super::lexicon::{color, noun, size};
 use super::parse::{Mention, mentions};

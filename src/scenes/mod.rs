@@ -9,7 +9,6 @@
 //! The words both halves agree on live in [`lexicon`], the meaning of relations in [`relation`].
 
 mod alt_text;
-pub mod assignment;
 pub mod compose;
 pub mod draw;
 pub mod font;

@@ -248,7 +248,7 @@ impl OpenedFolder for Florence2Folder {
             tokenizer: self.hub.tokenizer.get_vocab_size(true),
             longest: self.longest,
             tile: self.pixels.side(),
-            longest_edge: None,
+            longest_edge: Some(self.pixels.side()),
             most_tiles: 1,
             splitting: false,
             prompt: sentence(question)?,

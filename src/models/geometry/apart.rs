@@ -1,8 +1,6 @@
 //! Which things lie apart from all others.
 
-use vila2_actors::annotation::Grounding;
-
-use super::pair::iou;
+use vila2_actors::{annotation::Grounding, boxes::iou};
 
 /// Boxes that share more than this (IoU) collide.
 const COLLIDE_IOU: f32 = 0.1;

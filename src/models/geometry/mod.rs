@@ -28,6 +28,7 @@ mod pair;
 
 use vila2_actors::{
     annotation::{Grounding, ModelFacts, Relation, SpatialRelation},
+    boxes::{area, iou},
     error::ModelError,
     ports::{BatchModel, Load, Located, Relater},
 };
@@ -36,7 +37,7 @@ pub use pair::{INSIDE_SHARE, NEAR_GAP, PICTURE_BAND, SIZE_BAND};
 
 use agreed::agreed;
 use apart::apart;
-use pair::{Frame, Said, area, iou};
+use pair::{Frame, Said};
 
 /// Two boxes of one phrase that share more than this (IoU) are one thing found twice.
 const DUPLICATE_IOU: f32 = 0.7;

@@ -1,5 +1,7 @@
 //! What two boxes show of each other. Boxes `[x1, y1, x2, y2]` in pixels, x2 and y2 exclusive.
 
+use vila2_actors::boxes::{area, center, gap, overlap};
+
 use super::Relation;
 
 /// The tie band, as a share of the picture's width (x) or height (y).
@@ -118,39 +120,4 @@ fn inside(a: &[f32; 4], b: &[f32; 4]) -> Option<Said> {
         swapped,
         score: 0.5 + 0.5 * (share - INSIDE_SHARE) / (1.0 - INSIDE_SHARE),
     })
-}
-
-pub(super) fn area(b: &[f32; 4]) -> f32 {
-    (b[2] - b[0]).max(0.0) * (b[3] - b[1]).max(0.0)
-}
-
-fn center(b: &[f32; 4]) -> [f32; 2] {
-    [(b[0] + b[2]) / 2.0, (b[1] + b[3]) / 2.0]
-}
-
-fn intersection(a: &[f32; 4], b: &[f32; 4]) -> f32 {
-    area(&[
-        a[0].max(b[0]),
-        a[1].max(b[1]),
-        a[2].min(b[2]),
-        a[3].min(b[3]),
-    ])
-}
-
-/// The common area as a share of the smaller box; boxes must have area.
-fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f32 {
-    (intersection(a, b) / area(a).min(area(b))).min(1.0)
-}
-
-/// Intersection over union; boxes must have area.
-pub(super) fn iou(a: &[f32; 4], b: &[f32; 4]) -> f32 {
-    let common = intersection(a, b);
-    common / (area(a) + area(b) - common)
-}
-
-/// The shortest distance between two boxes; 0 where they touch.
-pub(super) fn gap(a: &[f32; 4], b: &[f32; 4]) -> f32 {
-    let dx = (a[0] - b[2]).max(b[0] - a[2]).max(0.0);
-    let dy = (a[1] - b[3]).max(b[1] - a[3]).max(0.0);
-    dx.hypot(dy)
 }

@@ -1,8 +1,8 @@
 use bytes::Bytes;
 use proptest::prelude::*;
-use vila2_actors::{annotation::BoundingBox, image::Image};
+use vila2_actors::{annotation::BoundingBox, boxes::gap, image::Image};
 
-use super::{pair::gap, *};
+use super::*;
 
 fn found(number: usize, phrase: &str, bounds: [f32; 4]) -> Grounding {
     Grounding {

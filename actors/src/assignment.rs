@@ -6,6 +6,7 @@
 
 /// For each of `rows`, the column it is matched with, so that the sum of `weight(row, column)` is
 /// greatest. Pairs of weight 0 or less are never matched.
+#[must_use]
 pub fn best_matching(
     rows: usize,
     columns: usize,
