@@ -140,6 +140,10 @@ pub struct Model {
     pub endpoint: Option<Endpoint>,
     /// Execution providers in order of preference.
     pub providers: Vec<String>,
+    /// Which of several devices of a kind.
+    pub device: i32,
+    /// ONNX Runtime's own options of its providers.
+    pub provider_options: BTreeMap<String, String>,
     /// Variants of the graphs; `None`: graph by graph full precision, else the first there is.
     pub variant: Option<Variant>,
     /// Longest side to which pictures are scaled before they are cut into tiles, pixels.

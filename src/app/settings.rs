@@ -97,6 +97,8 @@ pub fn model(config: &Config, name: &str) -> ModelSettings {
                     .expect("bug: providers were checked")
             })
             .collect(),
+        device: model.device,
+        provider_options: model.provider_options.clone(),
         library: config.runtime.onnxruntime.clone(),
         threads: (config.runtime.threads > 0).then_some(config.runtime.threads),
         max_running: config.limits.sequences,

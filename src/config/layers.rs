@@ -147,8 +147,9 @@ impl Layers {
         if sections.contains(&"stages") && !self.specialists.is_empty() {
             settings.insert("specialists".to_owned(), self.specialists.join(", "));
         }
-        const SPEED: [&str; 7] = [
+        const SPEED: [&str; 8] = [
             "providers",
+            "device",
             "parallel",
             "timeout_ms",
             "concurrency",
@@ -158,7 +159,8 @@ impl Layers {
         ];
         let kept = |key: &str| key.starts_with("rules.");
         settings.retain(|key, _| {
-            kept(key) || !SPEED.iter().any(|name| key.ends_with(&format!(".{name}")))
+            let speed = SPEED.iter().any(|name| key.ends_with(&format!(".{name}")));
+            kept(key) || !(speed || key.contains(".provider_options."))
         });
         settings
     }

@@ -284,8 +284,27 @@ fn model(_name: &str, section: &Section<'_>) -> Model {
             && section.flag("keep_special_tokens"),
         path: locate(Path::new(&section.text("path", WHERE, not_empty))),
         providers,
+        device: limit("device", 0..=255)
+            .and_then(|id| i32::try_from(id).ok())
+            .unwrap_or(0),
+        provider_options: provider_options(section),
         endpoint: None,
     }
+}
+
+/// A table of ONNX Runtime's own options; only a provider can tell whether it knows one.
+fn provider_options(section: &Section<'_>) -> BTreeMap<String, String> {
+    if !section.has("provider_options") {
+        return BTreeMap::new();
+    }
+    if !section.is_table("provider_options") {
+        let accepted = "a table of texts by ONNX Runtime's own names, for example \
+                        { gpu_mem_limit = \"8589934592\" }";
+        section.fault("provider_options", "is no table", accepted);
+        section.seen("provider_options");
+        return BTreeMap::new();
+    }
+    section.scalars("provider_options").into_iter().collect()
 }
 
 /// One word for all graphs, or a table with a word for some. Which variants there are, the folder

@@ -293,10 +293,14 @@ fn tiles_and_special_tokens_are_left_to_the_folder_unless_set() {
         "models.scenes.longest_edge=512",
         "models.scenes.max_tiles=5",
         "models.scenes.beams=1",
+        "models.scenes.device=1",
+        "models.scenes.provider_options.gpu_mem_limit=8589934592",
         "models.scenes.keep_special_tokens=true",
     ]);
     assert_eq!((set.longest_edge, set.max_tiles), (Some(512), Some(5)));
     assert_eq!((plain.beams, set.beams), (None, Some(1)));
+    assert_eq!((plain.device, set.device), (0, 1));
+    assert_eq!(set.provider_options["gpu_mem_limit"], "8589934592");
     assert!(set.keep_special_tokens);
     let found = faults(&sources(None, &[], &["models.scenes.max_tiles=0"]));
     assert_eq!(found[0].key, "models.scenes.max_tiles");

@@ -1,6 +1,7 @@
 //! The only place that builds sessions: providers by configuration, threads, memory.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
     str::FromStr,
@@ -8,7 +9,7 @@ use std::{
 };
 
 use ort::{
-    ep::{self, ExecutionProviderDispatch},
+    ep::{self, ArbitrarilyConfigurableExecutionProvider as _, ExecutionProviderDispatch},
     session::{
         Session,
         builder::{GraphOptimizationLevel, SessionBuilder},
@@ -16,7 +17,7 @@ use ort::{
 };
 
 use super::{
-    beside,
+    beside, disk,
     runtime::{Runtime, RuntimeError},
 };
 
@@ -62,15 +63,36 @@ impl Provider {
         Ok(answer.unwrap_or(false))
     }
 
-    fn dispatch(self, arena: bool) -> ExecutionProviderDispatch {
+    fn dispatch(self, settings: &SessionSettings) -> ExecutionProviderDispatch {
+        let SessionSettings { device, arena, .. } = settings;
         match self {
-            Self::Cpu => ep::CPU::default().with_arena_allocator(arena).build(),
+            Self::Cpu => ep::CPU::default().with_arena_allocator(*arena).build(),
             // Plain f32 products: parity with the CPU is worth more than TF32's speed.
-            Self::Cuda => ep::CUDA::default().with_tf32(false).build(),
-            Self::Tensorrt => ep::TensorRT::default()
-                .with_engine_cache(true)
-                .with_timing_cache(true)
+            Self::Cuda => (settings.options_of(self))
+                .fold(
+                    ep::CUDA::default().with_tf32(false),
+                    |cuda, (key, value)| cuda.with_arbitrary_config(key, value),
+                )
+                .with_device_id(*device)
                 .build(),
+            Self::Tensorrt => {
+                let mut tensorrt = ep::TensorRT::default()
+                    .with_engine_cache(true)
+                    .with_timing_cache(true);
+                // Else they go to the working directory, which may not be written.
+                if let Some(cache) = disk::own_folder() {
+                    let cache = cache.join("tensorrt").display().to_string();
+                    tensorrt = tensorrt
+                        .with_engine_cache_path(&cache)
+                        .with_timing_cache_path(&cache);
+                }
+                (settings.options_of(self))
+                    .fold(tensorrt, |tensorrt, (key, value)| {
+                        tensorrt.with_arbitrary_config(key, value)
+                    })
+                    .with_device_id(*device)
+                    .build()
+            }
         }
         .error_on_failure()
     }
@@ -101,6 +123,11 @@ pub struct SessionSettings {
     /// Tried in order. With [`Provider::Cpu`] in the list each fallback is logged; without it the
     /// list is mandatory.
     pub providers: Vec<Provider>,
+    /// Which of several devices of a kind.
+    pub device: i32,
+    /// ONNX Runtime's own options of a provider, by their names there: those of TensorRT begin with
+    /// `trt_`, the others are CUDA's.
+    pub provider_options: BTreeMap<String, String>,
     /// Threads inside one operator; `None` leaves it to ONNX Runtime (one per core).
     pub threads: Option<usize>,
     /// Keep freed memory in ONNX Runtime's arena. Off for graphs whose input sizes vary widely and
@@ -113,9 +140,21 @@ impl Default for SessionSettings {
         Self {
             library: None,
             providers: vec![Provider::Cpu],
+            device: 0,
+            provider_options: BTreeMap::new(),
             threads: None,
             arena: true,
         }
+    }
+}
+
+impl SessionSettings {
+    /// The options of one provider.
+    fn options_of(&self, provider: Provider) -> impl Iterator<Item = (&String, &String)> {
+        let own = move |(key, _): &(&String, &String)| {
+            key.starts_with("trt_") == (provider == Provider::Tensorrt)
+        };
+        self.provider_options.iter().filter(own)
     }
 }
 
@@ -229,7 +268,7 @@ fn open_with(
             .with_intra_op_spinning(false)?
             // Shapes change at every step of a decoder: a planned memory pattern never fits.
             .with_memory_pattern(false)?
-            .with_execution_providers([provider.dispatch(settings.arena)])?;
+            .with_execution_providers([provider.dispatch(settings)])?;
         if let Some(threads) = settings.threads {
             builder = builder.with_intra_threads(threads)?;
         }
@@ -271,6 +310,22 @@ mod tests {
         let message = open_session(&graph(), &settings).unwrap_err().to_string();
         assert!(message.contains("tensorrt: "), "{message}");
         assert!(message.contains("cuda: "), "{message}");
+    }
+
+    #[test]
+    fn options_go_to_the_provider_that_knows_them() {
+        let options =
+            ["gpu_mem_limit", "trt_fp16_enable"].map(|key| (key.to_owned(), "1".to_owned()));
+        let settings = SessionSettings {
+            provider_options: options.into(),
+            ..SessionSettings::default()
+        };
+        let of = |provider| -> Vec<&String> {
+            let options = settings.options_of(provider);
+            options.map(|(key, _)| key).collect()
+        };
+        assert_eq!(of(Provider::Cuda), ["gpu_mem_limit"]);
+        assert_eq!(of(Provider::Tensorrt), ["trt_fp16_enable"]);
     }
 
     #[test]

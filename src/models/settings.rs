@@ -1,6 +1,6 @@
 //! The settings of one model.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
     endpoint::EndpointSettings,
@@ -25,6 +25,10 @@ pub struct ModelSettings {
     pub library: Option<PathBuf>,
     /// Providers in order of preference; see [`SessionSettings::providers`].
     pub providers: Vec<Provider>,
+    /// Which of several devices of a kind.
+    pub device: i32,
+    /// See [`SessionSettings::provider_options`].
+    pub provider_options: BTreeMap<String, String>,
     /// Threads inside one operator; `None`: one per core, and one alone for a graph so small that
     /// sharing its work out costs more than it saves.
     pub threads: Option<usize>,
@@ -71,6 +75,8 @@ impl ModelSettings {
             endpoint: None,
             library: None,
             providers: vec![Provider::Cpu],
+            device: 0,
+            provider_options: BTreeMap::new(),
             threads: None,
             max_running: 8,
             ahead_bytes: 128 << 20,
@@ -86,6 +92,8 @@ impl ModelSettings {
         SessionSettings {
             library: self.library.clone(),
             providers: self.providers.clone(),
+            device: self.device,
+            provider_options: self.provider_options.clone(),
             threads: self.threads,
             arena: true,
         }
