@@ -8,6 +8,14 @@ DIST = target/dist
 NAME = vila2-$(shell sed -n '/^version = /{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)-x86_64-linux
 MATURIN = target/maturin
 
+# Python packages with pinned versions and hashes into a folder of their own, anew.
+define packages
+	rm -rf $(@D)
+	$(PYTHON) -m pip --disable-pip-version-check install -q --no-deps --require-hashes \
+	  --only-binary :all: --target $(@D) -r $<
+	touch $@
+endef
+
 .PHONY: demo test lint bench kafka chaos soak dist wheel licences runtime clients loaders
 
 # The whole path on this machine; leaves target/demo/.
@@ -68,10 +76,7 @@ licences: runtime
 	install -m 644 LICENSE $(DIST)/licences/rapidocr_onnxruntime-Apache-2.0.txt
 
 $(MATURIN)/.complete: deploy/maturin-requirements.txt
-	rm -rf $(MATURIN)
-	$(PYTHON) -m pip --disable-pip-version-check install -q --no-deps --require-hashes \
-	  --only-binary :all: --target $(MATURIN) -r deploy/maturin-requirements.txt
-	touch $@
+	$(packages)
 
 # ONNX Runtime and PP-OCR, by pip, with pinned versions and hashes.
 runtime: $(RUNTIME)/.complete
@@ -85,20 +90,14 @@ $(RUNTIME)/.complete: config/runtime-requirements.txt
 	for wheel in $(RUNTIME)/wheels/*.whl; do $(PYTHON) -m zipfile -e $$wheel $(RUNTIME) || exit 1; done
 	touch $@
 
-# The Kafka client in Python that tests/python_client.rs runs, with pinned versions and hashes.
+# The Kafka client in Python that tests/python_client.rs runs.
 clients: $(CLIENTS)/.complete
 
 $(CLIENTS)/.complete: tests/clients/requirements.txt
-	rm -rf $(CLIENTS)
-	$(PYTHON) -m pip --disable-pip-version-check install -q --no-deps --require-hashes \
-	  --only-binary :all: --target $(CLIENTS) -r tests/clients/requirements.txt
-	touch $@
+	$(packages)
 
-# webdataset and datasets, by which tests/loaders.rs reads exports, with pinned versions and hashes.
+# webdataset and datasets, by which tests/loaders.rs reads exports.
 loaders: $(LOADERS)/.complete
 
 $(LOADERS)/.complete: tests/loaders/requirements.txt
-	rm -rf $(LOADERS)
-	$(PYTHON) -m pip --disable-pip-version-check install -q --no-deps --require-hashes \
-	  --only-binary :all: --target $(LOADERS) -r tests/loaders/requirements.txt
-	touch $@
+	$(packages)
