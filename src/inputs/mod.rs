@@ -12,6 +12,8 @@ mod open;
 mod sample;
 mod shards;
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -53,6 +55,8 @@ struct Source {
     skipped: u64,
     /// Changes where the source does; `None`: it is read once, as stdin is.
     identity: Option<String>,
+    /// The one file that is read from its beginning to its end.
+    file: Option<PathBuf>,
     kind: Kind,
 }
 
@@ -124,7 +128,10 @@ impl Inputs {
                 };
                 (entry, place)
             };
-            source.read(start).map(move |read| read.map(place))
+            // A list that became shorter while it was read looks as if it had ended there.
+            let read = source.read(start);
+            let read = read.chain(std::iter::once_with(|| source.changed().map(Err)).flatten());
+            read.map(move |read| read.map(place))
         }))
     }
 }
@@ -136,6 +143,24 @@ type Spot = (Position, u64);
 type Read<'a> = Box<dyn Iterator<Item = Result<(Entry, Spot), Fault>> + 'a>;
 
 impl Source {
+    /// What there is to say where the file that was read is not the one that was looked at.
+    fn changed(&self) -> Option<Fault> {
+        let (file, before) = (self.file.as_ref()?, self.identity.as_ref()?);
+        let problem = match identity::of_file(file) {
+            Ok(now) if now == *before => return None,
+            Ok(_) => {
+                "changed while it was read, so that some of it may be missing: put it back as it \
+                      was and give the same command again, or begin again with --again all"
+                    .to_owned()
+            }
+            Err(error) => format!("cannot be read any more: {error}"),
+        };
+        Some(Fault {
+            name: self.name.clone(),
+            problem,
+        })
+    }
+
     fn read(&self, (from, within): Spot) -> Read<'_> {
         match &self.kind {
             Kind::One(_) if from.number > 0 => Box::new(std::iter::empty()),

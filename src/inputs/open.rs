@@ -115,6 +115,7 @@ fn one(entry: Entry) -> Source {
         count: Some(1),
         skipped: 0,
         identity: Some(String::new()),
+        file: None,
         kind: Kind::One(entry),
     }
 }
@@ -134,6 +135,7 @@ fn folder(
             count: Some(found.pictures),
             skipped: found.skipped,
             identity: Some(found.identity),
+            file: None,
             kind: Kind::Folder(opened),
         }]);
     }
@@ -169,6 +171,7 @@ fn shard(path: &Path) -> Result<Source, Fault> {
         count: Some(found.samples),
         skipped: found.skipped,
         identity: Some(identity::of_file(path).map_err(|error| fault(&name, error))?),
+        file: Some(path.to_owned()),
         kind: Kind::Shard(shard),
         name,
     })
@@ -191,6 +194,7 @@ fn lists(
                 name: input.name.clone(),
                 count: input.count,
                 skipped: 0,
+                file: identity.is_some().then(|| path.clone()),
                 identity,
                 kind: Kind::List(input, Base(folder.clone())),
             })

@@ -1,3 +1,5 @@
+mod changed;
+
 use std::{
     ffi::{OsStr, OsString},
     fs,
