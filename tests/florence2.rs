@@ -192,20 +192,26 @@ fn requests_that_come_and_go_at_random_change_nothing_for_the_others() {
                 && !random.next_u32().is_multiple_of(3)
             {
                 admit(&mut model, next, &questions[next]);
-                running.push(next);
+                // Some are to go, after none to three steps.
+                let goes = next.is_multiple_of(6);
+                running.push((next, goes.then(|| random.next_u32() % 4)));
                 next += 1;
             }
-            if running.len() > 1 && random.next_u32().is_multiple_of(29) {
-                let one = running.swap_remove(random.next_u32() as usize % running.len());
-                model.cancel(RequestId(one as u64));
-                cancelled += 1;
-            }
+            running.retain_mut(|(number, left)| {
+                let gone = *left == Some(0);
+                if gone {
+                    model.cancel(RequestId(*number as u64));
+                    cancelled += 1;
+                }
+                *left = left.map(|left: u32| left.saturating_sub(1));
+                !gone
+            });
             let now = model.step_tokens().unwrap();
             for one in now {
                 let one = one.unwrap();
                 let number = one.request.0 as usize;
                 assert_eq!(one.tokens, questions[number].answer, "{beams} beams");
-                running.retain(|running| *running != number);
+                running.retain(|(running, _)| *running != number);
                 ended += 1;
             }
         }
