@@ -197,7 +197,7 @@ fn the_vision_encoder_is_fed_the_reference_pixels() {
     for golden in &suite.goldens {
         let pixels = &golden.scene["pixels"];
         let tiles = preprocess.tiles(&golden.image);
-        let side = preprocess.tile();
+        let side = preprocess.side();
         assert_eq!(pixels["shape"], serde_json::json!([3, side, side]));
         let mut digest = Sha256::new();
         for at in 0..side * side {

@@ -23,11 +23,12 @@ use vila2_actors::{
 
 use super::{
     adapter::Adapter,
-    generation::{Cohorts, Embedder, Ended, Endings, Running, Seq2Seq, check, cohorts::Frame},
-    hub::{Fault, FolderError},
-    session::open_session,
+    generation::{Cohorts, Ended, Endings, Running, Seq2Seq, check, cohorts::Frame},
     settings::ModelSettings,
-    vlm::{Ahead, Architecture, Asked, Cut, Features, Sizes, Tiles, VisionEncoder, Vlm, example},
+    vlm::{
+        Ahead, Architecture, Asked, Cut, Features, Opening, Sizes, Tiles, VisionEncoder, Vlm,
+        broken, example,
+    },
 };
 pub use folder::Florence2Folder;
 pub use pixels::Pixels;
@@ -71,44 +72,33 @@ impl Florence2 {
     /// # Errors
     /// [`ModelError::Broken`].
     pub fn load(folder: &Florence2Folder, settings: &ModelSettings) -> Result<Self, ModelError> {
-        let folder = folder.clone();
-        let session = |name: &str| {
-            let graph = folder.graph(name);
-            open_session(&graph.path, &settings.session(graph))
-                .map(|session| (session, graph))
-                .map_err(|e| ModelError::Broken(e.to_string()))
-        };
-        let broken = |faults: Vec<Fault>| {
-            ModelError::Broken(FolderError::new(&settings.path, faults).to_string())
+        let opening = Opening {
+            graphs: &folder.hub.graphs,
+            settings,
         };
         let sessions = [
-            session("encoder_model")?,
-            session("decoder_model")?,
-            session("decoder_with_past_model")?,
+            opening.session("encoder_model")?,
+            opening.session("decoder_model")?,
+            opening.session("decoder_with_past_model")?,
         ];
-        let model = Seq2Seq::new(sessions, folder.hidden).map_err(broken)?;
-        let (vision, vision_graph) = session("vision_encoder")?;
+        let model = Seq2Seq::new(sessions, folder.hidden).map_err(|found| opening.faults(found))?;
         let ahead = Ahead::new(&*folder.pixels, settings);
-        let sizes = Sizes {
+        let vision = opening.vision(Sizes {
             tile: folder.pixels.side(),
             hidden: model.hidden(),
             most: ahead.tiles,
             several: false,
-        };
-        let vision = VisionEncoder::new(vision, vision_graph, sizes).map_err(broken)?;
-        let (embedder, _) = session("embed_tokens")?;
-        let embedder = Embedder::new(embedder, model.hidden(), folder.vocabulary)
-            .map_err(|error| ModelError::Broken(error.to_string()))?;
+        })?;
+        let embedder = opening.embedder(model.hidden(), folder.vocabulary)?;
         let frame = Frame {
             begin: folder.begin.clone(),
             longest: folder.longest,
             rows: settings.max_running.max(1),
         };
         let cohorts = Cohorts::new(model, embedder, folder.rules.clone(), folder.beams, frame);
-        let revision =
-            (folder.revision()).map_err(|error| ModelError::Broken(error.to_string()))?;
+        let revision = folder.revision().map_err(broken)?;
         let architecture = Florence {
-            folder,
+            folder: folder.clone(),
             vision,
             cohorts,
         };
@@ -173,14 +163,7 @@ impl Architecture for Florence {
 
     fn self_check(&mut self) -> Result<(), ModelError> {
         let tiles = self.folder.pixels.tiles(&example::picture());
-        let features = match self.vision.run(&[tiles])?.pop() {
-            Some(features) => features?,
-            None => {
-                return Err(ModelError::Run(
-                    "the vision encoder gave nothing".to_owned(),
-                ));
-            }
-        };
+        let features = self.vision.run_one(tiles)?;
         let ids = self.folder.ids(QUESTION)?;
         let question = self.merge(&ids, &features)??;
         let (begin, vocabulary) = (self.cohorts.begin().to_vec(), self.folder.vocabulary);

@@ -10,12 +10,12 @@
 //! layout    on which side a batch is padded: masks, positions, where a row stands
 //! cache     the KV cache of a batch: values owned, handed back to the graph, rows joined and evicted
 //! decoder   the decoder session: its inputs and outputs read from the graph
-//! row       one row of it
 //! seq2seq   an encoder with its decoder, in sessions of their own
-//! cohorts   what runs its requests: those that begin together go on together
-//! tensors   floats of either precision
 //! embed     token embeddings, looked up on the host
-//! batch     the running batch: prefill, step, join, evict
+//! tensors   floats of either precision
+//! row       one row of a running batch
+//! batch     what runs the requests of a decoder: prefill, step, join, evict
+//! cohorts   the same of an encoder with its decoder: those that begin together go on together
 //! check     a batch of two must equal two batches of one, and a question must have an answer
 //! ```
 

@@ -136,7 +136,8 @@ impl HubFolder {
 
     /// First 12 hex digits of a SHA-256 over everything on which answers depend: graphs with their
     /// weights, tokenizer, chat template, the configuration of model, generation and processor, and
-    /// what the configuration has `changed`. Files are read for it once a process, large ones once for all.
+    /// what the configuration has `changed`. Files are read for it once a process, large ones once
+    /// for all processes.
     ///
     /// # Errors
     /// [`FolderError`] where a file cannot be read.

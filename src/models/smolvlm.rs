@@ -25,11 +25,12 @@ use vila2_actors::{
 
 use super::{
     adapter::Adapter,
-    generation::{Batch, Decoder, Embedder, Ended, Endings, Running, batch::Figures, check},
-    hub::{Fault, FolderError},
-    session::open_session,
+    generation::{Batch, Decoder, Ended, Endings, Running, batch::Figures, check},
     settings::ModelSettings,
-    vlm::{Ahead, Architecture, Asked, Cut, Features, Sizes, Tiles, VisionEncoder, Vlm, example},
+    vlm::{
+        Ahead, Architecture, Asked, Cut, Features, Opening, Sizes, Tiles, VisionEncoder, Vlm,
+        broken, example,
+    },
 };
 pub use folder::SmolVlmFolder;
 pub use preprocess::Preprocess;
@@ -67,37 +68,25 @@ impl SmolVlm {
     /// # Errors
     /// [`ModelError::Broken`].
     pub fn load(folder: &SmolVlmFolder, settings: &ModelSettings) -> Result<Self, ModelError> {
-        let folder = folder.clone();
-        let session = |name: &str| {
-            let graph = folder
-                .graph(name)
-                .expect("bug: a folder opened without one of its graphs");
-            open_session(&graph.path, &settings.session(graph))
-                .map(|session| (session, graph))
-                .map_err(|e| ModelError::Broken(e.to_string()))
+        let opening = Opening {
+            graphs: &folder.hub.graphs,
+            settings,
         };
-        let broken = |faults: Vec<Fault>| {
-            ModelError::Broken(FolderError::new(&settings.path, faults).to_string())
-        };
-        let (vision, vision_graph) = session("vision_encoder")?;
-        let (decoder, graph) = session("decoder_model_merged")?;
-        let decoder = Decoder::new(decoder, graph, folder.sides).map_err(broken)?;
+        let (decoder, graph) = opening.session("decoder_model_merged")?;
+        let decoder =
+            Decoder::new(decoder, graph, folder.sides).map_err(|found| opening.faults(found))?;
         let ahead = Ahead::new(&*folder.preprocess, settings);
-        let sizes = Sizes {
-            tile: folder.preprocess.tile(),
+        let vision = opening.vision(Sizes {
+            tile: folder.preprocess.side(),
             hidden: decoder.hidden(),
             most: ahead.tiles,
             several: true,
-        };
-        let vision = VisionEncoder::new(vision, vision_graph, sizes).map_err(broken)?;
-        let (embedder, _) = session("embed_tokens")?;
-        let embedder = Embedder::new(embedder, decoder.hidden(), folder.vocabulary)
-            .map_err(|error| ModelError::Broken(error.to_string()))?;
+        })?;
+        let embedder = opening.embedder(decoder.hidden(), folder.vocabulary)?;
         let batch = Batch::new(decoder, embedder, folder.rules.clone(), folder.longest);
-        let revision =
-            (folder.revision()).map_err(|error| ModelError::Broken(error.to_string()))?;
+        let revision = folder.revision().map_err(broken)?;
         let architecture = Idefics3 {
-            folder,
+            folder: folder.clone(),
             vision,
             batch,
         };
@@ -184,14 +173,7 @@ impl Architecture for Idefics3 {
         let (decoder, embedder) = self.batch.parts();
         check::check(decoder, embedder, self.folder.vocabulary)?;
         let tiles = self.folder.preprocess.whole(&example::picture());
-        let features = match self.vision.run(&[tiles])?.pop() {
-            Some(features) => features?,
-            None => {
-                return Err(ModelError::Run(
-                    "the vision encoder gave nothing".to_owned(),
-                ));
-            }
-        };
+        let features = self.vision.run_one(tiles)?;
         let ids = (self.folder.prompt).ids(&self.folder.hub.tokenizer, QUESTION, 0, 0)?;
         let embeds = self.merge(&ids, &features)??;
         let (decoder, embedder) = self.batch.parts();

@@ -8,6 +8,7 @@
 //! vision      the vision encoder session
 //! features    features of the pictures in flight
 //! footprint   what is held of pictures beside their pixels
+//! opening     the sessions of a folder
 //! example     the question that a model must be able to answer
 //! ```
 
@@ -15,6 +16,7 @@ mod ahead;
 pub(crate) mod example;
 mod features;
 mod footprint;
+mod opening;
 mod resample;
 mod tiles;
 mod vision;
@@ -41,8 +43,9 @@ use ahead::TilesAhead;
 use features::FeatureCache;
 pub use features::Features;
 pub(crate) use footprint::Ahead;
+pub(crate) use opening::{Opening, broken};
 pub use resample::{Filter, resample};
-pub use tiles::{Cut, Levels, Tiles};
+pub use tiles::{Cut, Levels, Tiles, filter};
 pub(crate) use vision::{Sizes, VisionEncoder};
 
 /// What differs from one architecture to the next.
@@ -159,8 +162,7 @@ impl<A: Architecture> Vlm<A> {
             max_running: settings.max_running.max(1),
             encoded: 0,
         };
-        let checked = model.architecture.self_check();
-        checked.map_err(|error| ModelError::Broken(error.to_string()))?;
+        model.architecture.self_check().map_err(broken)?;
         Ok(model)
     }
 

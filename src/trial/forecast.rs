@@ -2,8 +2,9 @@
 //!
 //! What the sample showed is known; the rest is the sample's pace, shares and sizes, times what is
 //! left. So the intervals narrow to nothing as the sample grows to everything. Two things are random
-//! there: which pictures the sample has, and how fast the machine is while it works, in the sample and after it. The loading of
-//! models, and the time until the chain is full, come once and are not multiplied.
+//! there: which pictures the sample has, and how fast the machine is while it works, in the sample
+//! and after it. The loading of models, and the time until the chain is full, come once and are not
+//! multiplied.
 
 use serde::{Deserialize, Serialize};
 

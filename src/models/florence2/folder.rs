@@ -13,9 +13,9 @@ use crate::models::{
     adapter::{FolderFacts, OpenedFolder},
     answers::locations,
     generation::{BeamRules, Ended, Layout, Rules, text},
-    hub::{Fault, FolderError, Graph, Graphs, HubFolder, Needs},
+    hub::{Fault, FolderError, Graphs, HubFolder, Needs},
     settings::{ModelSettings, Options},
-    vlm::Asked,
+    vlm::{Asked, Cut as _},
 };
 
 /// Features of a picture where the folder does not say: of 768 × 768 pixels, 24 × 24 and their mean.
@@ -169,12 +169,6 @@ impl Florence2Folder {
             options: settings.options.clone(),
             hub,
         })
-    }
-
-    /// One of [`GRAPHS`].
-    pub(super) fn graph(&self, name: &str) -> &Graph {
-        let graph = self.hub.graphs.get(name);
-        graph.expect("bug: a folder opened without one of its graphs")
     }
 
     /// See [`HubFolder::revision`]; another one where the configuration changes answers.

@@ -8,7 +8,7 @@ use vila2_actors::image::Image;
 
 use crate::models::{
     hub::Fault,
-    vlm::{Cut, Filter, Levels, Tiles, resample},
+    vlm::{Cut, Filter, Levels, Tiles, filter},
 };
 
 /// Mean and deviation of each channel where the folder says nothing: those of ImageNet.
@@ -46,13 +46,9 @@ impl Pixels {
             let what = "`do_center_crop` is true; this adapter scales the whole picture";
             faults.push(Fault::new(file, what));
         }
-        let number = config["resample"].as_u64().unwrap_or(3);
-        let filter = Filter::from_pillow(number);
-        if filter.is_none() {
-            let what =
-                format!("`resample` is {number}; accepted: 1 (Lanczos), 2 (bilinear), 3 (bicubic)");
-            faults.push(Fault::new(file, what));
-        }
+        let filter = filter(config, file, 3)
+            .map_err(|fault| faults.push(fault))
+            .ok();
         let levels = Levels::read(config, file, IMAGENET)
             .map_err(|more| faults.extend(more))
             .ok();
@@ -65,28 +61,15 @@ impl Pixels {
             _ => Err(faults),
         }
     }
-
-    /// Side of the square, in pixels.
-    #[must_use]
-    pub fn side(&self) -> usize {
-        self.side
-    }
 }
 
 impl Cut for Pixels {
     fn tiles(&self, image: &Image) -> Tiles {
-        let (size, side) = ((image.width as usize, image.height as usize), self.side);
-        let pixels = resample(&image.pixels, size, (side, side), self.filter);
-        let mut tile = vec![0.0; 3 * side * side];
-        self.levels.cut(&pixels, side, (0, 0), side, &mut tile);
-        Tiles {
-            pixels: tile,
-            count: 1,
-        }
+        self.levels.square(image, self.side, self.filter)
     }
 
-    fn tile_bytes(&self) -> u64 {
-        3 * (self.side * self.side * size_of::<f32>()) as u64
+    fn side(&self) -> usize {
+        self.side
     }
 
     fn most_tiles(&self) -> u64 {

@@ -41,6 +41,21 @@ pub struct Prepared {
     pub endings: Option<Endings>,
 }
 
+impl Prepared {
+    /// Whether an answer may have a token at all.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`].
+    pub(super) fn asks_for_tokens(&self) -> Result<(), ModelError> {
+        match self.max_tokens {
+            0 => Err(ModelError::Input(
+                "max_tokens is 0, and a caption has at least one token: ask for more".to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// A request that ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ended {
@@ -99,11 +114,7 @@ impl Running for Batch {
                 self.longest
             )));
         }
-        if prepared.max_tokens == 0 {
-            return Err(ModelError::Input(
-                "max_tokens is 0, and a caption has at least one token: ask for more".to_owned(),
-            ));
-        }
+        prepared.asks_for_tokens()?;
         self.waiting.push(prepared);
         Ok(())
     }

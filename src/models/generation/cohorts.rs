@@ -99,12 +99,6 @@ impl Cohorts {
         }
     }
 
-    /// Width of an embedding.
-    #[must_use]
-    pub fn hidden(&self) -> usize {
-        self.model.hidden()
-    }
-
     /// The token embeddings.
     pub fn embedder(&mut self) -> &mut Embedder {
         &mut self.embedder
@@ -366,11 +360,7 @@ impl Cohort {
 
 impl Running for Cohorts {
     fn admit(&mut self, prepared: Prepared) -> Result<(), ModelError> {
-        if prepared.max_tokens == 0 {
-            return Err(ModelError::Input(
-                "max_tokens is 0, and a caption has at least one token: ask for more".to_owned(),
-            ));
-        }
+        prepared.asks_for_tokens()?;
         self.waiting.push(prepared);
         Ok(())
     }

@@ -186,7 +186,7 @@ impl OpenedFolder for SmolVlmFolder {
             padding: Layout::of(right).to_string(),
             tokenizer: self.hub.tokenizer.get_vocab_size(true),
             longest: self.longest,
-            tile: self.preprocess.tile(),
+            tile: self.preprocess.side(),
             longest_edge: self.preprocess.longest_edge(),
             most_tiles: self.preprocess.most_tiles(),
             splitting: self.preprocess.splitting(),

@@ -9,7 +9,7 @@ use vila2_actors::image::Image;
 use crate::models::{
     hub::Fault,
     settings::Options,
-    vlm::{Cut, Filter, Levels, Tiles, resample},
+    vlm::{Cut, Filter, Levels, Tiles, filter, resample},
 };
 
 const FILE: &str = "preprocessor_config.json";
@@ -67,13 +67,9 @@ impl Preprocess {
         if resized && longest_edge.is_none() {
             fault("`size.longest_edge` is missing or beyond 1 to 4096".to_owned());
         }
-        let number = config["resample"].as_u64().unwrap_or(1);
-        let filter = Filter::from_pillow(number);
-        if filter.is_none() {
-            fault(format!(
-                "`resample` is {number}; accepted: 1 (Lanczos), 2 (bilinear), 3 (bicubic)"
-            ));
-        }
+        let filter = filter(config, file, 1)
+            .map_err(|fault| faults.push(fault))
+            .ok();
         let levels = Levels::read(config, file, [[0.5; 3]; 2])
             .map_err(|more| faults.extend(more))
             .ok();
@@ -88,12 +84,6 @@ impl Preprocess {
             }),
             _ => Err(faults),
         }
-    }
-
-    /// Side of a tile, in pixels.
-    #[must_use]
-    pub fn tile(&self) -> usize {
-        self.tile
     }
 
     /// Longest side to which pictures are scaled first, in pixels; `None`: they keep their size.
@@ -127,14 +117,7 @@ impl Preprocess {
     /// A picture as one tile, however many its size would make.
     #[must_use]
     pub fn whole(&self, image: &Image) -> Tiles {
-        let (size, side) = ((image.width as usize, image.height as usize), self.tile);
-        let pixels = resample(&image.pixels, size, (side, side), self.filter);
-        let mut tile = vec![0.0; 3 * side * side];
-        self.levels.cut(&pixels, side, (0, 0), side, &mut tile);
-        Tiles {
-            pixels: tile,
-            count: 1,
-        }
+        self.levels.square(image, self.tile, self.filter)
     }
 
     /// Sizes (width, height) after the first and the second resize. A picture that would make more
@@ -217,8 +200,8 @@ impl Cut for Preprocess {
         Tiles { pixels: out, count }
     }
 
-    fn tile_bytes(&self) -> u64 {
-        3 * (self.tile * self.tile * size_of::<f32>()) as u64
+    fn side(&self) -> usize {
+        self.tile
     }
 
     fn most_tiles(&self) -> u64 {

@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::Value;
 use vila2_actors::image::Image;
 
+use super::{Filter, resample};
 use crate::models::hub::Fault;
 
 /// A picture ready for the vision encoder.
@@ -17,13 +18,32 @@ pub struct Tiles {
     pub count: usize,
 }
 
+/// The kernel that `resample` names in an image processor's settings in `file`; `default` is its
+/// number where it names none.
+///
+/// # Errors
+/// A number that is none.
+pub fn filter(config: &Value, file: &'static str, default: u64) -> Result<Filter, Fault> {
+    let number = config["resample"].as_u64().unwrap_or(default);
+    Filter::from_pillow(number).ok_or_else(|| {
+        let what =
+            format!("`resample` is {number}; accepted: 1 (Lanczos), 2 (bilinear), 3 (bicubic)");
+        Fault::new(file, what)
+    })
+}
+
 /// How the pictures of one model folder become tiles. Called from many threads at once.
 pub trait Cut: fmt::Debug + Send + Sync + 'static {
     /// The tiles of a picture.
     fn tiles(&self, image: &Image) -> Tiles;
 
+    /// Side of a tile, in pixels.
+    fn side(&self) -> usize;
+
     /// Bytes of one tile.
-    fn tile_bytes(&self) -> u64;
+    fn tile_bytes(&self) -> u64 {
+        3 * (self.side() * self.side() * size_of::<f32>()) as u64
+    }
 
     /// The most tiles that a picture is cut into.
     fn most_tiles(&self) -> u64;
@@ -87,6 +107,19 @@ impl Levels {
             }
         }
         Ok(Self(levels))
+    }
+
+    /// A whole picture as one square tile, whatever its proportions.
+    #[must_use]
+    pub fn square(&self, image: &Image, side: usize, filter: Filter) -> Tiles {
+        let size = (image.width as usize, image.height as usize);
+        let pixels = resample(&image.pixels, size, (side, side), filter);
+        let mut tile = vec![0.0; 3 * side * side];
+        self.cut(&pixels, side, (0, 0), side, &mut tile);
+        Tiles {
+            pixels: tile,
+            count: 1,
+        }
     }
 
     /// Cuts one tile out of `u8[_, width, 3]` into f32 `[3, side, side]`.

@@ -120,6 +120,15 @@ impl VisionEncoder {
         self.sizes.hidden
     }
 
+    /// The features of one picture.
+    pub(crate) fn run_one(&mut self, picture: Tiles) -> Result<Features, ModelError> {
+        let features = self.run(&[picture])?.pop();
+        features.unwrap_or_else(|| {
+            let nothing = "the vision encoder gave nothing".to_owned();
+            Err(ModelError::Run(nothing))
+        })
+    }
+
     /// The features of several pictures, in order. Tiles of all of them go through the graph
     /// together, each as a picture of its own: no padding. A picture whose features are no numbers
     /// fails alone.
