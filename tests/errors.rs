@@ -249,8 +249,8 @@ fn providers_without_the_cpu_are_mandatory() {
         &ran,
         2,
         &[
-            "models.scenes.path: ",
-            "vision_encoder.onnx cannot be opened: cuda: ",
+            "models.scenes.path: models/scenes/onnx/",
+            ".onnx cannot be opened: cuda: ",
             "models check",
         ],
     );
