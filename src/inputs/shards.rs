@@ -1,8 +1,14 @@
 //! Pictures in WebDataset tars. A sample is what stands side by side under one key: the path up to
 //! the first dot of the file's name. Its picture is read where it lies, nothing is unpacked.
+//!
+//! A key names one picture. Pictures of other endings in its sample (a mask beside a photograph) are
+//! passed over and counted; a second one of the same name, or a sample whose key was there before,
+//! is refused: two answers under one name could not be told apart.
 
 use std::{
+    collections::HashSet,
     fs::File,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     io::{self, Read as _},
     path::{Path, PathBuf},
 };
@@ -27,8 +33,9 @@ pub(super) struct Shard {
 /// What is in a tar.
 #[derive(Debug, Default)]
 pub(super) struct Found {
+    /// Samples with a picture, and pictures that are refused.
     pub(super) samples: u64,
-    /// Samples without a picture.
+    /// Samples without a picture, and pictures beside another.
     pub(super) skipped: u64,
 }
 
@@ -51,11 +58,9 @@ impl Shard {
     pub(super) fn look(&self) -> Result<Found, Fault> {
         let mut found = Found::default();
         self.samples(&mut |sample| {
-            if sample.picture.is_some() {
-                found.samples += 1;
-            } else {
-                found.skipped += 1;
-            }
+            let entries = sample.entries();
+            found.samples += entries;
+            found.skipped += sample.beside + u64::from(entries == 0);
             true
         })?;
         Ok(found)
@@ -74,11 +79,16 @@ impl Shard {
         std::thread::spawn(move || {
             let mut number = 0;
             let read = shard.samples(&mut |sample| {
-                let Some(entry) = sample.entry(&shard) else {
-                    return true;
-                };
-                number += 1;
-                number <= from || sender.send(Ok((entry, at(number)))).is_ok()
+                let repeated = sample.repeated.iter();
+                let repeated = repeated.map(|path| sample.refused(&shard, path));
+                sample
+                    .entry(&shard)
+                    .into_iter()
+                    .chain(repeated)
+                    .all(|entry| {
+                        number += 1;
+                        number <= from || sender.send(Ok((entry, at(number)))).is_ok()
+                    })
             });
             if let Err(fault) = read {
                 let _ = sender.send(Err(fault));
@@ -94,6 +104,16 @@ impl Shard {
         let length = file.metadata().map_err(fault)?.len();
         let mut archive = tar::Archive::new(file);
         let mut sample = Parts::default();
+        let mut keys = HashSet::new();
+        let mut done = |mut sample: Parts| {
+            if sample.key.is_empty() {
+                return true;
+            }
+            if sample.entries() > 0 && !keys.insert(hash(&sample.key)) {
+                sample.again();
+            }
+            each(sample)
+        };
         for member in archive.entries_with_seek().map_err(fault)? {
             let mut member = member.map_err(fault)?;
             if !member.header().entry_type().is_file() {
@@ -109,8 +129,8 @@ impl Shard {
                 continue;
             };
             if key != sample.key {
-                let done = std::mem::replace(&mut sample, Parts::new(key));
-                if !done.key.is_empty() && !each(done) {
+                let before = std::mem::replace(&mut sample, Parts::new(key));
+                if !done(before) {
                     return Ok(());
                 }
             }
@@ -123,15 +143,11 @@ impl Shard {
                         .map_err(fault)?;
                     sample.note(&ending, &text);
                 }
-                _ if sample.picture.is_none() && is_picture(&path) => {
-                    sample.picture = Some((at, bytes));
-                }
+                _ if is_picture(&path) => sample.picture(path, ending, (at, bytes)),
                 _ => {}
             }
         }
-        if !sample.key.is_empty() {
-            each(sample);
-        }
+        done(sample);
         Ok(())
     }
 }
@@ -147,12 +163,26 @@ fn key(path: &Path) -> Option<(String, String)> {
     Some((key, ending.to_ascii_lowercase()))
 }
 
+fn hash(key: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// What is known of a sample.
 #[derive(Debug, Default)]
 struct Parts {
     key: String,
     /// Where the picture lies, and how long it is.
     picture: Option<(u64, u64)>,
+    /// The member that it is.
+    path: PathBuf,
+    /// Endings of all pictures.
+    endings: HashSet<String>,
+    /// Pictures of other endings beside it.
+    beside: u64,
+    /// Pictures that cannot be told from another by their name.
+    repeated: Vec<PathBuf>,
     url: Option<String>,
     id: Option<String>,
     caption: Option<String>,
@@ -164,6 +194,41 @@ impl Parts {
             key,
             ..Self::default()
         }
+    }
+
+    /// Takes a picture.
+    fn picture(&mut self, path: PathBuf, ending: String, place: (u64, u64)) {
+        if !self.endings.insert(ending) {
+            self.repeated.push(path);
+        } else if self.picture.is_some() {
+            self.beside += 1;
+        } else {
+            (self.picture, self.path) = (Some(place), path);
+        }
+    }
+
+    /// Its key was there before.
+    fn again(&mut self) {
+        if self.picture.take().is_some() {
+            self.repeated.insert(0, std::mem::take(&mut self.path));
+        }
+    }
+
+    /// How many entries come of it.
+    fn entries(&self) -> u64 {
+        u64::from(self.picture.is_some()) + self.repeated.len() as u64
+    }
+
+    /// One of the pictures that are refused.
+    fn refused(&self, shard: &Shard, path: &Path) -> Entry {
+        let own = format!("{}#{}", shard.path.display(), self.key);
+        let what = format!(
+            "the tar has more than one picture of the key {}, and {} is not the first: give each \
+             sample a key of its own",
+            self.key,
+            path.display()
+        );
+        Entry::refused(own, "bad_request", what)
     }
 
     /// Takes what the json says; the text where the json has no caption.

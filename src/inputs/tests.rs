@@ -1,4 +1,5 @@
 mod changed;
+mod tars;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -10,6 +11,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::*;
+use tars::tar;
 
 fn named(paths: &[&Path]) -> Vec<OsString> {
     paths
@@ -286,141 +288,6 @@ fn every_row_that_cannot_be_read_is_an_entry_and_reading_goes_on_inside_of_them(
         let rest = entries(&inputs, read[number].1);
         assert_eq!(rest, read[number + 1..], "behind row {number}");
     }
-}
-
-/// Writes a tar of these members.
-fn tar(path: &Path, members: &[(&str, &str)]) {
-    let mut tar = tar::Builder::new(fs::File::create(path).unwrap());
-    for (name, content) in members {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        (tar.append_data(
-            &mut header,
-            OsStr::from_bytes(name.as_bytes()),
-            content.as_bytes(),
-        ))
-        .unwrap();
-    }
-    tar.finish().unwrap();
-}
-
-#[test]
-fn a_tar_gives_its_samples_with_what_stands_beside_the_pictures() {
-    let home = tempfile::tempdir().unwrap();
-    let path = home.path().join("shard #1.tar");
-    tar(
-        &path,
-        &[
-            ("a/000.txt", "from the text"),
-            ("a/000.jpg", "picture 0"),
-            (
-                "a/000.json",
-                r#"{"url": "http://h/0.jpg", "id": 7, "caption": "from the json"}"#,
-            ),
-            ("a/001.jpg", "picture 1"),
-            ("a/001.txt", "only the text"),
-            ("a/002.seg.png", "picture 2"),
-            (
-                "a/002.json",
-                r#"{"url": "no url", "id": "", "caption": " "}"#,
-            ),
-            ("a/003.txt", "no picture"),
-            ("a/.hidden.png", "none"),
-            ("ü 004.png", "picture 4"),
-            ("ü 004.json", "no json"),
-        ],
-    );
-    let inputs = opened(&[&path]);
-    assert_eq!((inputs.count(), inputs.skipped()), (Some(4), 1));
-    let all = all(&inputs);
-    let own = |key: &str| format!("{}#{key}", path.display());
-    let about: Vec<_> = (all.iter())
-        .map(|entry| {
-            let request = request(entry);
-            let caption = request["caption"].as_str().unwrap_or("-").to_owned();
-            let id = request["id"].as_str().unwrap().to_owned();
-            (
-                entry.name.clone(),
-                ask(entry).url.clone().unwrap(),
-                id,
-                caption,
-            )
-        })
-        .collect();
-    let expected = [
-        ("a/000", Some("http://h/0.jpg"), "7", "from the json"),
-        ("a/001", None, "a/001", "only the text"),
-        ("a/002", None, "a/002", "-"),
-        ("ü 004", None, "ü 004", "-"),
-    ]
-    .map(|(key, url, id, caption)| {
-        let url = url.map_or_else(|| own(key), str::to_owned);
-        (own(key), url, id.to_owned(), caption.to_owned())
-    });
-    assert_eq!(about, expected);
-    for (entry, content) in all.iter().zip(["0", "1", "2", "4"]) {
-        let member = crate::fetch::member::Member::of(&url(entry)).unwrap();
-        assert_eq!(member.path, path);
-        let bytes = fs::read(&path).unwrap();
-        let at = usize::try_from(member.at).unwrap();
-        assert_eq!(bytes[at..at + 9], *format!("picture {content}").as_bytes());
-        assert_eq!(member.bytes, 9);
-    }
-}
-
-#[test]
-fn tars_that_are_cut_packed_or_without_pictures_are_refused() {
-    let home = tempfile::tempdir().unwrap();
-    let path = home.path().join("a.tar");
-    tar(
-        &path,
-        &[("0.png", &"x".repeat(2000)), ("1.png", &"y".repeat(2000))],
-    );
-    let whole = fs::read(&path).unwrap();
-    for (length, part) in [
-        (
-            512 + 1000,
-            "is cut off: its member 0.png is at bytes 512 to 2512",
-        ),
-        (512 + 2048 + 512 + 1999, "is cut off: its member 1.png"),
-        (512 + 2048 + 100, "cannot be read as a tar"),
-    ] {
-        fs::write(&path, &whole[..length]).unwrap();
-        let problem = refused(&[&path]);
-        assert!(
-            problem.contains(part)
-                && problem.contains("got again") | problem.contains("get it again"),
-            "{problem}"
-        );
-    }
-    tar(&path, &[("0.txt", "x")]);
-    assert!(refused(&[&path]).contains("a tar without pictures"));
-    for name in ["a.tar.gz", "a.TGZ", "a.tar.zst"] {
-        let path = home.path().join(name);
-        fs::write(&path, "packed").unwrap();
-        assert!(
-            refused(&[&path]).contains("unpack it to a .tar first"),
-            "{name}"
-        );
-    }
-    let missing = home.path().join("missing.tar");
-    assert!(refused(&[&missing]).contains("No such file"));
-}
-
-#[test]
-fn a_member_whose_name_is_no_utf_8_is_an_entry_like_any_other() {
-    let home = tempfile::tempdir().unwrap();
-    let path = home.path().join("a.tar");
-    let mut builder = tar::Builder::new(fs::File::create(&path).unwrap());
-    let mut header = tar::Header::new_gnu();
-    header.set_size(1);
-    builder
-        .append_data(&mut header, OsStr::from_bytes(b"\xff.png"), &b"x"[..])
-        .unwrap();
-    builder.finish().unwrap();
-    let all = all(&opened(&[&path]));
-    assert_eq!(all[0].name, format!("{}#\\xff", path.display()));
 }
 
 #[test]
