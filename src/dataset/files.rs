@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
-    io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _},
+    io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
     path::Path,
 };
 
@@ -101,6 +101,36 @@ pub(super) fn append(
         file.metadata().map(|metadata| metadata.len())
     };
     work().map_err(Error::file(path))
+}
+
+/// Refuses a Parquet file that is not what was written: `bytes` is its length then, 0 where that is
+/// not known.
+pub(super) fn is_as_written(path: &Path, bytes: u64) -> Result<(), Error> {
+    let refused = |what: String| {
+        Err(Error::Refused(format!(
+            "{} {what}: something else changed it; put it back from a copy, name another folder, or \
+             begin again with --again all",
+            path.display()
+        )))
+    };
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return refused("is missing".to_owned());
+        }
+        file => file.map_err(Error::file(path))?,
+    };
+    let there = file.metadata().map_err(Error::file(path))?.len();
+    if bytes > 0 && there != bytes {
+        let what = format!("has {there} bytes, not {bytes} as when it was written");
+        return refused(what);
+    }
+    // Whatever ends otherwise is no Parquet: zeros, say, after the power failed.
+    let mut end = [0; 4];
+    let read = (file.seek(SeekFrom::End(-4))).and_then(|_| file.read_exact(&mut end));
+    if read.is_err() || end != *b"PAR1" {
+        return refused("does not end as a Parquet file does".to_owned());
+    }
+    Ok(())
 }
 
 pub(super) fn ordinals(path: &Path) -> Result<Sample, Error> {

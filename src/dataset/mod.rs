@@ -42,7 +42,7 @@ use crate::{
     records::{self, RecordWriter},
 };
 use done::Done;
-use files::{append, clear, dead_line, lines, lock, ordinals};
+use files::{append, clear, dead_line, is_as_written, lines, lock, ordinals};
 use journal::{Journal, Line};
 
 /// Rows of one Parquet file.
@@ -377,6 +377,9 @@ impl Folder {
             let mut writer = RecordWriter::create(&path)?;
             self.journal.records(|record| Ok(writer.push(record)?))?;
             writer.finish()?;
+            let length = fs::metadata(&path).map_err(Error::file(&path))?.len();
+            next.shard_bytes.resize(next.shards as usize, 0);
+            next.shard_bytes.push(length);
             next.shards += 1;
         }
         let dead_path = self.path.join("dead.jsonl");
@@ -427,13 +430,9 @@ impl Folder {
             }
             file.set_len(bytes).map_err(Error::file(&path))?;
         }
-        let counted = (0..self.state.shards).find(|shard| !self.shard(*shard).is_file());
-        if let Some(missing) = counted {
-            return Err(Error::Refused(format!(
-                "{} is missing: something else removed it; name another folder, or begin again with \
-                 --again all",
-                self.shard(missing).display()
-            )));
+        for number in 0..self.state.shards {
+            let bytes = self.state.shard_bytes.get(number as usize);
+            is_as_written(&self.shard(number), bytes.copied().unwrap_or(0))?;
         }
         let more = self.shard(self.state.shards);
         match fs::remove_file(&more) {

@@ -90,6 +90,9 @@ pub struct State {
     pub totals: Totals,
     /// Parquet files that count.
     pub shards: u32,
+    /// How long each of them is, in bytes; 0 where that is not known.
+    #[serde(default)]
+    pub shard_bytes: Vec<u64>,
     /// Number of the journal whose lines are not in the files yet.
     #[serde(default)]
     pub journal: u64,
@@ -157,6 +160,7 @@ impl State {
             finished: false,
             totals: Totals::default(),
             shards: 0,
+            shard_bytes: Vec::new(),
             journal: 0,
             dead_bytes: 0,
             dead_rows: 0,

@@ -106,6 +106,60 @@ fn folders_that_cannot_be_used_are_refused_and_left_as_they_are() {
 }
 
 #[test]
+fn a_file_of_rows_that_is_not_as_it_was_written_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("folder");
+    finish(&mut open(&path), 6);
+    let shard = path.join("captions-00000.parquet");
+    let whole = fs::read(&shard).unwrap();
+    let longer = [whole.as_slice(), b"PAR1"].concat();
+    let length = whole.len();
+    for (damaged, part) in [
+        (
+            &whole[..length / 2],
+            format!(" bytes, not {length} as when it was written"),
+        ),
+        (&[], format!("has 0 bytes, not {length} as")),
+        (
+            longer.as_slice(),
+            format!("has {} bytes, not {length} as", length + 4),
+        ),
+        (
+            &vec![0; length],
+            "does not end as a Parquet file does".to_owned(),
+        ),
+    ] {
+        fs::write(&shard, damaged).unwrap();
+        let problem = refused(&path, request("pictures"));
+        assert!(
+            problem.contains(&part) && problem.contains("--again all"),
+            "{part:?} is not in {problem}"
+        );
+    }
+    fs::write(&shard, &whole).unwrap();
+    complete(&path, &open(&path), 6);
+    // A folder of an earlier version does not know the length, and goes on.
+    let state = path.join("state.json");
+    let mut older: serde_json::Value = serde_json::from_slice(&fs::read(&state).unwrap()).unwrap();
+    older
+        .as_object_mut()
+        .unwrap()
+        .remove("shard_bytes")
+        .unwrap();
+    fs::write(&state, older.to_string()).unwrap();
+    finish(&mut open(&path), 9);
+    complete(&path, &open(&path), 9);
+    fs::write(&shard, b"PAR1").unwrap();
+    drop(open(&path));
+    fs::write(path.join("captions-00001.parquet"), b"PAR1").unwrap();
+    let problem = refused(&path, request("pictures"));
+    assert!(
+        problem.contains("captions-00001.parquet has 4 bytes"),
+        "{problem}"
+    );
+}
+
+#[test]
 fn the_time_of_a_run_that_was_killed_counts() {
     let home = tempfile::tempdir().unwrap();
     let mut folder = open(home.path());
