@@ -1,4 +1,4 @@
-//! Captions into a folder, with a bar: for the commands that fill one.
+//! Captions into a folder, with a bar or lines: for the commands that fill one.
 
 use std::{
     sync::Arc,
@@ -52,9 +52,11 @@ pub(super) fn fill(
             None => progress::counter(what),
         };
         let _beside = progress::beside(&bar);
+        let mut lines = progress::Lines::new(before, count);
         let began = Instant::now();
         let mut each = |progress: Progress| {
             bar.set_position(progress.answered);
+            lines.note(progress.answered, progress.dead);
             if progress.dead > 0 {
                 let dead = output::plural(progress.dead, "dead letter");
                 bar.set_message(format!("{dead} so far"));

@@ -1,6 +1,12 @@
-//! Progress on stderr; nothing where stderr is no terminal.
+//! Progress on stderr: bars where it is a terminal; elsewhere lines from time to time, of what takes
+//! long.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    io::{IsTerminal as _, stderr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
@@ -78,6 +84,56 @@ impl Drop for Beside {
     }
 }
 
+/// How often there is a line where nobody looks at a terminal.
+const LINE_EVERY: Duration = Duration::from_secs(60);
+
+/// Lines of a log that say how far the work is.
+pub(super) struct Lines {
+    began: Instant,
+    last: Instant,
+    before: u64,
+    count: Option<u64>,
+}
+
+impl Lines {
+    /// Of work that goes on after `before`, to `count` where that is known.
+    pub(super) fn new(before: u64, count: Option<u64>) -> Self {
+        let now = Instant::now();
+        Self {
+            began: now,
+            last: now,
+            before,
+            count,
+        }
+    }
+
+    /// Writes a line where it is time for one.
+    pub(super) fn note(&mut self, done: u64, dead: u64) {
+        if self.last.elapsed() >= LINE_EVERY && !stderr().is_terminal() {
+            self.last = Instant::now();
+            output::note(&self.line(done, dead, self.began.elapsed()));
+        }
+    }
+
+    fn line(&self, done: u64, dead: u64, took: Duration) -> String {
+        let rate = done.saturating_sub(self.before) as f64 / took.as_secs_f64().max(0.001);
+        let mut line = output::count(done);
+        if let Some(count) = self.count {
+            line.push_str(&format!(" of {}", output::count(count)));
+        }
+        line.push_str(" done");
+        if dead > 0 {
+            line.push_str(&format!(", {}", output::plural(dead, "dead letter")));
+        }
+        line.push_str(&format!(", {}", per_second(rate)));
+        let left = self.count.unwrap_or(done).saturating_sub(done);
+        if left > 0 && rate > 0.0 {
+            line.push_str(&format!(", {} left", output::span(left as f64 / rate)));
+        }
+        line
+    }
+}
+
 /// A rate as a person reads it: `3.2/s`, `48,210/s`.
 pub(super) fn per_second(rate: f64) -> String {
     if rate < 99.95 {
@@ -95,5 +151,25 @@ fn left(state: &ProgressState, out: &mut dyn fmt::Write) {
     let done = state.len().is_some_and(|len| state.pos() >= len);
     if state.pos() > 0 && !done {
         let _ = write!(out, "{} left", output::span(state.eta().as_secs_f64()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_how_far_how_fast_and_how_long() {
+        let minute = Duration::from_secs(60);
+        let lines = Lines::new(1_000, Some(20_000));
+        assert_eq!(
+            lines.line(1_600, 3, minute),
+            "1,600 of 20,000 done, 3 dead letters, 10.0/s, 30 min 40 s left"
+        );
+        assert_eq!(lines.line(1_000, 0, minute), "1,000 of 20,000 done, 0.0/s");
+        assert_eq!(
+            Lines::new(0, None).line(60, 1, minute),
+            "60 done, 1 dead letter, 1.0/s"
+        );
     }
 }
