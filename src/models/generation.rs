@@ -43,7 +43,10 @@ pub use embed::Embedder;
 pub use endings::Endings;
 pub use layout::Layout;
 pub use rules::Rules;
-pub use search::{Search, beam::BeamRules};
+pub use search::{
+    Search,
+    beam::{BeamRules, beams},
+};
 pub use seq2seq::Seq2Seq;
 
 use std::fmt;

@@ -3,6 +3,7 @@
 //! Reading a folder opens no session, and tells every fault of the folder at once.
 //!
 //! ```text
+//! values   values of its JSON files, checked as they are read
 //! graphs   which graph files, in which variant
 //! variant  number formats by the suffix of a file
 //! onnx     what a graph file says of itself, without its weights
@@ -15,6 +16,7 @@ pub(super) mod digest;
 mod faults;
 mod graphs;
 pub(super) mod onnx;
+mod values;
 pub(super) mod variant;
 
 use std::{
@@ -29,6 +31,7 @@ use tokenizers::Tokenizer;
 use digest::Revision;
 pub use faults::{Fault, FolderError};
 pub use graphs::{Graph, Graphs};
+pub use values::{Source, Values};
 pub use variant::Variant;
 
 /// What a model folder says, read and checked.

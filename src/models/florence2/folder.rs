@@ -13,16 +13,16 @@ use crate::models::{
     adapter::{FolderFacts, OpenedFolder},
     answers::locations,
     generation::{BeamRules, Ended, Layout, Rules, text},
-    hub::{Fault, FolderError, Graphs, HubFolder, Needs},
+    hub::{FolderError, Graphs, HubFolder, Needs, Source, Values},
     settings::{ModelSettings, Options},
     vlm::{Asked, Cut as _},
 };
 
 /// Features of a picture where the folder does not say: of 768 × 768 pixels, 24 × 24 and their mean.
-const IMAGE_TOKENS: u64 = 577;
+const IMAGE_TOKENS: usize = 577;
 
 /// The most beams that are believed.
-const MOST_BEAMS: u64 = 16;
+const MOST_BEAMS: usize = 16;
 
 /// Pronouns and their like, which Florence-2 grounds too, where the folder does not name its own.
 const BANNED: [&str; 40] = [
@@ -115,43 +115,55 @@ impl Florence2Folder {
         let pixels = Pixels::read(&hub.preprocessor.0, hub.preprocessor.1)
             .map_err(|more| faults.extend(more))
             .ok();
-        let text = &hub.config["text_config"];
-        let rules = Rules::read(&hub.generation, &hub.config, MOST_BEAMS)
+        let rules = Rules::read(&hub.generation, &hub.config)
             .map_err(|more| faults.extend(more))
             .ok();
-        let places = [&hub.generation, text, &hub.config];
-        let found = |key: &str| {
-            let mut values = places.iter().map(|place| &place[key]);
-            values
-                .find(|value| !value.is_null())
-                .and_then(Value::as_u64)
-        };
-        let mut number = |key: &str| {
-            let number = found(key).and_then(|n| usize::try_from(n).ok());
-            if number.is_none() {
-                let what = format!("`text_config.{key}` is missing or no number");
-                faults.push(Fault::new("config.json", what));
-            }
-            number.unwrap_or_default()
-        };
+        let mut values = Values::new([
+            Source::file("generation_config.json", &hub.generation),
+            Source::text_config(&hub.config),
+            Source::file("config.json", &hub.config),
+        ]);
+        values.needed(&["bos_token_id", "decoder_start_token_id"]);
+        let around = [
+            values.token("bos_token_id"),
+            values.tokens("eos_token_id").map(|ids| ids[0]),
+        ];
+        let begin = [
+            values.token("decoder_start_token_id"),
+            values.token("forced_bos_token_id"),
+        ];
+        let mut beams = BeamRules::read(&mut values, MOST_BEAMS);
+        faults.extend(values.faults());
+        let mut values = Values::new([
+            Source::text_config(&hub.config),
+            Source::file("config.json", &hub.config),
+        ]);
+        values.needed(&["vocab_size", "max_position_embeddings", "d_model"]);
+        let mut number = |key: &str| values.whole(key, 1..=u64::from(u32::MAX));
         let (vocabulary, longest) = (number("vocab_size"), number("max_position_embeddings"));
         let hidden = number("d_model");
-        let ids = ["bos_token_id", "eos_token_id", "decoder_start_token_id"];
-        let [first, last, start] = ids.map(|key| number(key) as u32);
-        let forced = found("forced_bos_token_id").map(|id| id as u32);
-        let image_tokens = [&hub.preprocessor.0, &hub.processor].map(|place| {
-            let keys = ["image_seq_length", "image_seq_len"];
-            keys.iter().find_map(|key| place[*key].as_u64())
-        });
-        let image_tokens = image_tokens.into_iter().flatten().next();
-        let image_tokens = image_tokens.unwrap_or(IMAGE_TOKENS);
+        let ids = around.into_iter().chain(begin).chain([beams.forced_last]);
+        let ids = ids.flatten().map(|id| id as usize);
+        let largest = ids.max().unwrap_or_default();
+        if vocabulary.is_some_and(|vocabulary| largest >= vocabulary) {
+            let what =
+                format!("leaves no room for the token {largest}, which begins or ends texts");
+            values.fault("vocab_size", &what);
+        }
+        faults.extend(values.faults());
+        let mut values = Values::new([
+            Source::file(hub.preprocessor.1, &hub.preprocessor.0),
+            Source::file("processor_config.json", &hub.processor),
+        ]);
+        let tokens = ["image_seq_length", "image_seq_len"]
+            .map(|key| values.whole(key, 1..=u64::from(u32::MAX)));
+        faults.extend(values.faults());
         let (Some(pixels), Some(mut rules), true) = (pixels, rules, faults.is_empty()) else {
             return Err(FolderError::new(&settings.path, faults));
         };
         if !settings.stop_on_repeat {
             rules.repeats = None;
         }
-        let mut beams = BeamRules::read(&places);
         if let Some(asked) = settings.options.beams {
             beams.beams = asked;
         }
@@ -159,12 +171,12 @@ impl Florence2Folder {
             pixels: Arc::new(pixels),
             rules,
             beams,
-            begin: std::iter::once(start).chain(forced).collect(),
-            longest,
-            vocabulary,
-            hidden,
-            image_tokens: usize::try_from(image_tokens).unwrap_or(usize::MAX),
-            around: [first, last],
+            begin: begin.into_iter().flatten().collect(),
+            longest: longest.unwrap_or_default(),
+            vocabulary: vocabulary.unwrap_or_default(),
+            hidden: hidden.unwrap_or_default(),
+            image_tokens: tokens.into_iter().flatten().next().unwrap_or(IMAGE_TOKENS),
+            around: around.map(Option::unwrap_or_default),
             banned: banned(&hub.processor),
             options: settings.options.clone(),
             hub,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use vila2_actors::image::Image;
 
 use crate::models::{
-    hub::Fault,
+    hub::{Fault, Source, Values},
     vlm::{Cut, Filter, Levels, Tiles, filter},
 };
 
@@ -31,34 +31,33 @@ impl Pixels {
     /// # Errors
     /// Every fault found.
     pub fn read(config: &Value, file: &'static str) -> Result<Self, Vec<Fault>> {
-        let mut faults = Vec::new();
-        let side = |key: &str| {
-            config["size"][key]
-                .as_u64()
-                .filter(|n| (1..=LARGEST).contains(n))
-        };
-        let (height, width) = (side("height"), side("width"));
-        if height.is_none() || height != width {
-            let what = "`size` is not { height, width } of a square with sides of 1 to 4096";
-            faults.push(Fault::new(file, what));
+        let mut values = Values::new([Source::file(file, config)]);
+        values.needed(&["size.height", "size.width"]);
+        let (height, width) = (
+            values.whole("size.height", 1..=LARGEST),
+            values.whole("size.width", 1..=LARGEST),
+        );
+        if height != width && height.is_some() && width.is_some() {
+            values.fault(
+                "size",
+                "is no square; this adapter makes squares of pictures",
+            );
         }
-        if config["do_center_crop"].as_bool() == Some(true) {
-            let what = "`do_center_crop` is true; this adapter scales the whole picture";
-            faults.push(Fault::new(file, what));
+        if values.flag("do_center_crop") == Some(true) {
+            values.fault(
+                "do_center_crop",
+                "is true; this adapter scales the whole picture",
+            );
         }
-        let filter = filter(config, file, 3)
-            .map_err(|fault| faults.push(fault))
-            .ok();
-        let levels = Levels::read(config, file, IMAGENET)
-            .map_err(|more| faults.extend(more))
-            .ok();
-        match (height, filter, levels, faults.is_empty()) {
-            (Some(side), Some(filter), Some(levels), true) => Ok(Self {
-                side: side as usize,
+        let filter = filter(&mut values, Filter::Bicubic);
+        let levels = Levels::read(&mut values, IMAGENET);
+        match (height, values.faults()) {
+            (Some(side), faults) if faults.is_empty() => Ok(Self {
+                side,
                 filter,
                 levels,
             }),
-            _ => Err(faults),
+            (_, faults) => Err(faults),
         }
     }
 }

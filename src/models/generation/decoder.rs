@@ -9,7 +9,6 @@ use ort::{
     value::TensorElementType,
     value::{DynValue, Tensor, ValueType},
 };
-use serde_json::Value;
 use vila2_actors::error::ModelError;
 
 use super::{
@@ -18,7 +17,7 @@ use super::{
     run_error,
     tensors::floats,
 };
-use crate::models::hub::{Fault, Graph};
+use crate::models::hub::{Fault, Graph, Values};
 
 /// A decoder graph with its session.
 #[derive(Debug)]
@@ -55,11 +54,10 @@ pub struct TextSides {
 
 impl TextSides {
     /// Reads them from a `text_config`.
-    #[must_use]
-    pub fn read(text: &Value) -> Self {
-        let number = |key: &str| text[key].as_u64().and_then(|n| usize::try_from(n).ok());
+    pub fn read(text: &mut Values<'_>) -> Self {
+        let mut number = |key: &str| text.whole(key, 1..=u64::from(u32::MAX));
         let (hidden, heads) = (number("hidden_size"), number("num_attention_heads"));
-        let split = || Some(hidden? / heads.filter(|heads| *heads > 0)?);
+        let split = || Some(hidden? / heads?);
         Self {
             hidden,
             heads: number("num_key_value_heads").or(heads),

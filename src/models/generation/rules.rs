@@ -4,7 +4,7 @@ use serde_json::Value;
 use vila2_actors::sampling::Sampling;
 
 use super::repeats::RepeatRule;
-use crate::models::hub::Fault;
+use crate::models::hub::{Fault, Source, Values};
 
 const FILE: &str = "generation_config.json";
 
@@ -56,64 +56,36 @@ impl Penalties {
 
 impl Rules {
     /// Reads the rules of a folder. Stop tokens not named in `generation` are looked up in
-    /// `config` (the folder's `config.json`). More beams than `most_beams` are refused.
+    /// `config` (the folder's `config.json`).
     ///
     /// # Errors
     /// Every fault found.
-    pub fn read(generation: &Value, config: &Value, most_beams: u64) -> Result<Self, Vec<Fault>> {
-        let mut faults = Vec::new();
-        let stop = [generation, config, &config["text_config"]]
-            .into_iter()
-            .map(|value| &value["eos_token_id"])
-            .find(|value| !value.is_null());
-        let stop_tokens: Vec<u32> = match stop {
-            Some(Value::Array(ids)) => ids.iter().filter_map(token).collect(),
-            Some(id) => token(id).into_iter().collect(),
-            None => Vec::new(),
-        };
-        if stop_tokens.is_empty() {
-            faults.push(Fault::new(
-                FILE,
-                "`eos_token_id` is missing, here and in config.json",
-            ));
+    pub fn read(generation: &Value, config: &Value) -> Result<Self, Vec<Fault>> {
+        let mut ends = Values::new([
+            Source::file(FILE, generation),
+            Source::file("config.json", config),
+            Source::text_config(config),
+        ]);
+        ends.needed(&["eos_token_id"]);
+        let stop_tokens = ends.tokens("eos_token_id").unwrap_or_default();
+        let mut faults = ends.faults();
+        let mut values = Values::new([Source::file(FILE, generation)]);
+        let above_0 = |value: &Value| value.as_f64().filter(|penalty| *penalty > 0.0);
+        let repetition_penalty = values.read("repetition_penalty", "a number above 0", above_0);
+        let no_repeat_ngram_size = values.whole("no_repeat_ngram_size", 0..=u64::MAX);
+        faults.extend(values.faults());
+        if !faults.is_empty() {
+            return Err(faults);
         }
-        let beams = generation["num_beams"].as_u64().unwrap_or(1);
-        if beams > most_beams {
-            faults.push(Fault::new(
-                FILE,
-                format!("`num_beams` is {beams}; this adapter follows {most_beams} at most"),
-            ));
-        }
-        let repetition_penalty = match &generation["repetition_penalty"] {
-            Value::Null => 1.0,
-            value => value.as_f64().unwrap_or(0.0) as f32,
-        };
-        if repetition_penalty <= 0.0 {
-            faults.push(Fault::new(
-                FILE,
-                "`repetition_penalty` must be a number above 0",
-            ));
-        }
-        let no_repeat_ngram_size =
-            usize::try_from(generation["no_repeat_ngram_size"].as_u64().unwrap_or(0))
-                .unwrap_or(usize::MAX);
-        if faults.is_empty() {
-            Ok(Self {
-                stop_tokens,
-                penalties: Penalties {
-                    repetition_penalty,
-                    no_repeat_ngram_size,
-                },
-                repeats: Some(RepeatRule::default()),
-            })
-        } else {
-            Err(faults)
-        }
+        Ok(Self {
+            stop_tokens,
+            penalties: Penalties {
+                repetition_penalty: repetition_penalty.unwrap_or(1.0) as f32,
+                no_repeat_ngram_size: no_repeat_ngram_size.unwrap_or(0),
+            },
+            repeats: Some(RepeatRule::default()),
+        })
     }
-}
-
-fn token(value: &Value) -> Option<u32> {
-    value.as_u64().and_then(|id| u32::try_from(id).ok())
 }
 
 #[cfg(test)]
@@ -124,17 +96,27 @@ mod tests {
 
     #[test]
     fn stop_tokens_are_one_or_many_and_fall_back_to_the_model_configuration() {
-        let rules = Rules::read(&json!({"eos_token_id": [3, 7]}), &json!({}), 1).expect("whole");
+        let rules = Rules::read(&json!({"eos_token_id": [3, 7]}), &json!({})).expect("whole");
         assert_eq!(rules.stop_tokens, [3, 7]);
         assert!(rules.penalties.are_off());
         let config = json!({"text_config": {"eos_token_id": 5}});
-        let rules = Rules::read(&json!({}), &config, 1).expect("whole");
+        let rules = Rules::read(&json!({}), &config).expect("whole");
         assert_eq!(rules.stop_tokens, [5]);
     }
 
     #[test]
-    fn beams_and_a_missing_stop_token_are_told_together() {
-        let faults = Rules::read(&json!({"num_beams": 3}), &json!({}), 1).unwrap_err();
-        assert_eq!(faults.len(), 2);
+    fn values_of_a_wrong_kind_and_a_missing_stop_token_are_told_together() {
+        let generation = json!({"repetition_penalty": 0, "no_repeat_ngram_size": "3"});
+        let faults = Rules::read(&generation, &json!({})).unwrap_err();
+        let told: Vec<&str> = faults.iter().map(|fault| fault.what.as_str()).collect();
+        assert_eq!(
+            told,
+            [
+                "`eos_token_id` is missing, so is `eos_token_id` of config.json, so is \
+                 `text_config.eos_token_id` of config.json",
+                "`repetition_penalty` is 0; it must be a number above 0",
+                "`no_repeat_ngram_size` is \"3\"; it must be a whole number from 0",
+            ]
+        );
     }
 }

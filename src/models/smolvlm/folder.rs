@@ -12,8 +12,8 @@ use vila2_actors::{
 use super::{GRAPHS, Preprocess, PromptTemplate, SmolVlm};
 use crate::models::{
     adapter::{FolderFacts, OpenedFolder},
-    generation::{Ended, Endings, Layout, Rules, TextSides, text},
-    hub::{Fault, FolderError, Graph, Graphs, HubFolder, Needs},
+    generation::{Ended, Endings, Layout, Rules, TextSides, beams, text},
+    hub::{FolderError, Graph, Graphs, HubFolder, Needs, Source, Values},
     settings::{ModelSettings, Options},
     vlm::{Cut, Tiles},
 };
@@ -52,28 +52,32 @@ impl SmolVlmFolder {
         let prompt = PromptTemplate::read(&hub)
             .map_err(|more| faults.extend(more))
             .ok();
-        let rules = Rules::read(&hub.generation, &hub.config, 1)
+        let rules = Rules::read(&hub.generation, &hub.config)
             .map_err(|more| faults.extend(more))
             .ok();
-        let text_config = &hub.config["text_config"];
-        let mut number = |key: &str| {
-            let found = text_config[key]
-                .as_u64()
-                .and_then(|n| usize::try_from(n).ok());
-            if found.is_none() {
-                let what = format!("`text_config.{key}` is missing or no number");
-                faults.push(Fault::new("config.json", what));
-            }
-            found
-        };
-        let vocabulary = number("vocab_size");
-        let longest = number("max_position_embeddings");
-        let image_token = hub.config["image_token_id"]
-            .as_u64()
-            .and_then(|id| u32::try_from(id).ok())
-            .or_else(|| hub.tokenizer.token_to_id("<image>"));
+        let mut values = Values::new([Source::file("generation_config.json", &hub.generation)]);
+        beams(&mut values, 1);
+        faults.extend(values.faults());
+        let mut values = Values::new([Source::text_config(&hub.config)]);
+        values.needed(&["vocab_size", "max_position_embeddings"]);
+        let most = 1..=u64::from(u32::MAX);
+        let vocabulary = values.whole("vocab_size", most.clone());
+        let longest = values.whole("max_position_embeddings", most);
+        let sides = TextSides::read(&mut values);
+        faults.extend(values.faults());
+        let mut values = Values::new([Source::file("config.json", &hub.config)]);
+        let image_token = values.token("image_token_id");
+        let image_token = image_token.or_else(|| hub.tokenizer.token_to_id("<image>"));
         if image_token.is_none() {
-            faults.push(Fault::new("config.json", "`image_token_id` is missing"));
+            values.needed(&["image_token_id"]);
+        }
+        let beyond = |id: u32| vocabulary.is_some_and(|words| id as usize >= words);
+        if image_token.is_some_and(beyond) {
+            values.fault("image_token_id", "is beyond `text_config.vocab_size`");
+        }
+        faults.extend(values.faults());
+        if !faults.is_empty() {
+            return Err(FolderError::new(&settings.path, faults));
         }
         match (preprocess, prompt, rules, vocabulary, longest, image_token) {
             (
@@ -87,7 +91,6 @@ impl SmolVlmFolder {
                 if !settings.stop_on_repeat {
                     rules.repeats = None;
                 }
-                let sides = TextSides::read(&hub.config["text_config"]);
                 Ok(Self {
                     sides,
                     options: options.clone(),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use vila2_actors::image::Image;
 
 use crate::models::{
-    hub::Fault,
+    hub::{Fault, Source, Values},
     settings::Options,
     vlm::{Cut, Filter, Levels, Tiles, filter, resample},
 };
@@ -48,41 +48,31 @@ impl Preprocess {
         file: &'static str,
         options: &Options,
     ) -> Result<Self, Vec<Fault>> {
-        let mut faults = Vec::new();
-        let mut fault = |what: String| faults.push(Fault::new(file, what));
-        let edge = |key: &str| {
-            let value = &config[key]["longest_edge"];
-            value
-                .as_u64()
-                .filter(|n| (1..=LARGEST as u64).contains(n))
-                .map(|n| n as usize)
-        };
-        let flag = |key: &str| config[key].as_bool().unwrap_or(true);
-        let longest_edge = options.longest_edge.or_else(|| edge("size"));
-        let resized = flag("do_resize") || options.longest_edge.is_some();
-        let tile = edge("max_image_size");
-        if tile.is_none() {
-            fault("`max_image_size.longest_edge` is missing or beyond 1 to 4096".to_owned());
+        let mut values = Values::new([Source::file(file, config)]);
+        let mut edge = |key: &str| values.whole(key, 1..=LARGEST as u64);
+        let (own, tile) = (
+            edge("size.longest_edge"),
+            edge("max_image_size.longest_edge"),
+        );
+        let longest_edge = options.longest_edge.or(own);
+        let resized = values.flag("do_resize").unwrap_or(true) || options.longest_edge.is_some();
+        values.needed(&["max_image_size.longest_edge"]);
+        if resized && options.longest_edge.is_none() {
+            values.needed(&["size.longest_edge"]);
         }
-        if resized && longest_edge.is_none() {
-            fault("`size.longest_edge` is missing or beyond 1 to 4096".to_owned());
-        }
-        let filter = filter(config, file, 1)
-            .map_err(|fault| faults.push(fault))
-            .ok();
-        let levels = Levels::read(config, file, [[0.5; 3]; 2])
-            .map_err(|more| faults.extend(more))
-            .ok();
-        match (tile, filter, levels, faults.is_empty()) {
-            (Some(tile), Some(filter), Some(levels), true) => Ok(Self {
+        let splitting = values.flag("do_image_splitting").unwrap_or(true);
+        let filter = filter(&mut values, Filter::Lanczos);
+        let levels = Levels::read(&mut values, [[0.5; 3]; 2]);
+        match (tile, values.faults()) {
+            (Some(tile), faults) if faults.is_empty() => Ok(Self {
                 longest_edge: longest_edge.filter(|_| resized),
                 tile,
                 max_tiles: options.max_tiles,
                 filter,
-                splitting: flag("do_image_splitting"),
+                splitting,
                 levels,
             }),
-            _ => Err(faults),
+            (_, faults) => Err(faults),
         }
     }
 

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokenizers::Tokenizer;
 use vila2_actors::error::ModelError;
 
-use crate::models::hub::{Fault, HubFolder};
+use crate::models::hub::{Fault, HubFolder, Source, Values};
 
 /// Prompts whose ids are remembered: a stage asks the same few questions of every image.
 const REMEMBERED: usize = 256;
@@ -42,12 +42,11 @@ impl PromptTemplate {
     /// Every fault found.
     pub fn read(hub: &HubFolder) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
-        let image_tokens = hub.processor["image_seq_len"]
-            .as_u64()
-            .and_then(|n| usize::try_from(n).ok())
-            .or_else(|| image_tokens(&hub.config))
-            .unwrap_or(0);
-        if image_tokens == 0 {
+        let mut values = Values::new([Source::file("processor_config.json", &hub.processor)]);
+        let told = values.whole("image_seq_len", 1..=u64::from(u32::MAX));
+        faults.extend(values.faults());
+        let image_tokens = told.or_else(|| image_tokens(&hub.config)).unwrap_or(0);
+        if image_tokens == 0 && faults.is_empty() {
             faults.push(Fault::new(
                 "processor_config.json",
                 "`image_seq_len` is missing, and config.json does not tell it",

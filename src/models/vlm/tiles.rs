@@ -6,7 +6,7 @@ use serde_json::Value;
 use vila2_actors::image::Image;
 
 use super::{Filter, resample};
-use crate::models::hub::Fault;
+use crate::models::hub::Values;
 
 /// A picture ready for the vision encoder.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,18 +18,12 @@ pub struct Tiles {
     pub count: usize,
 }
 
-/// The kernel that `resample` names in an image processor's settings in `file`; `default` is its
-/// number where it names none.
-///
-/// # Errors
-/// A number that is none.
-pub fn filter(config: &Value, file: &'static str, default: u64) -> Result<Filter, Fault> {
-    let number = config["resample"].as_u64().unwrap_or(default);
-    Filter::from_pillow(number).ok_or_else(|| {
-        let what =
-            format!("`resample` is {number}; accepted: 1 (Lanczos), 2 (bilinear), 3 (bicubic)");
-        Fault::new(file, what)
-    })
+/// The kernel that `resample` names among an image processor's settings; `default` where it names
+/// none, or none that is known.
+pub fn filter(values: &mut Values<'_>, default: Filter) -> Filter {
+    let wanted = "1 (Lanczos), 2 (bilinear) or 3 (bicubic)";
+    let known = |value: &Value| Filter::from_pillow(value.as_u64()?);
+    values.read("resample", wanted, known).unwrap_or(default)
 }
 
 /// How the pictures of one model folder become tiles. Called from many threads at once.
@@ -58,40 +52,16 @@ pub struct Levels(Box<[[f32; 256]; 3]>);
 
 impl Levels {
     /// Reads `image_mean`, `image_std`, `rescale_factor`, `do_rescale` and `do_normalize` of an
-    /// image processor's settings in `file`; `default` are mean and deviation where it has none.
-    ///
-    /// # Errors
-    /// Every fault found.
-    pub fn read(
-        config: &Value,
-        file: &'static str,
-        default: [[f32; 3]; 2],
-    ) -> Result<Self, Vec<Fault>> {
-        let mut faults = Vec::new();
-        let mut triple = |key: &str, default: [f32; 3]| {
-            let numbers: Option<Vec<f32>> = match &config[key] {
-                Value::Null => Some(default.to_vec()),
-                value => value
-                    .as_array()
-                    .map(|a| a.iter().filter_map(|n| Some(n.as_f64()? as f32)).collect()),
-            };
-            let three: Option<[f32; 3]> = numbers.and_then(|numbers| numbers.try_into().ok());
-            if three.is_none() {
-                faults.push(Fault::new(
-                    file,
-                    format!("`{key}` is no list of three numbers"),
-                ));
-            }
-            three.unwrap_or_default()
-        };
-        let mean = triple("image_mean", default[0]);
-        let deviation = triple("image_std", default[1]);
-        if !faults.is_empty() {
-            return Err(faults);
+    /// image processor's settings; `default` are mean and deviation where it has none.
+    pub fn read(values: &mut Values<'_>, default: [[f32; 3]; 2]) -> Self {
+        let mean = values.numbers("image_mean").unwrap_or(default[0]);
+        let deviation = values.numbers("image_std").unwrap_or(default[1]);
+        if deviation.contains(&0.0) {
+            values.fault("image_std", "has a 0, by which nothing can be divided");
         }
-        let flag = |key: &str| config[key].as_bool().unwrap_or(true);
-        let (rescaled, normalised) = (flag("do_rescale"), flag("do_normalize"));
-        let factor = config["rescale_factor"].as_f64().unwrap_or(1.0 / 255.0);
+        let rescaled = values.flag("do_rescale").unwrap_or(true);
+        let normalised = values.flag("do_normalize").unwrap_or(true);
+        let factor = values.number("rescale_factor").unwrap_or(1.0 / 255.0);
         let mut levels = Box::new([[0.0; 256]; 3]);
         for (channel, levels) in levels.iter_mut().enumerate() {
             for (level, value) in levels.iter_mut().enumerate() {
@@ -106,7 +76,7 @@ impl Levels {
                 *value = x;
             }
         }
-        Ok(Self(levels))
+        Self(levels)
     }
 
     /// A whole picture as one square tile, whatever its proportions.

@@ -8,7 +8,10 @@ use std::cmp::Reverse;
 use serde_json::Value;
 
 use super::penalise;
-use crate::models::generation::rules::{Penalties, Rules};
+use crate::models::{
+    generation::rules::{Penalties, Rules},
+    hub::Values,
+};
 
 /// What transformers adds to the score of what is not to be chosen.
 const NEVER: f32 = -1e9;
@@ -38,28 +41,33 @@ pub struct BeamRules {
 }
 
 impl BeamRules {
-    /// Reads `num_beams`, `length_penalty`, `early_stopping` and `forced_eos_token_id`, each of the
-    /// first of `settings` that has it.
-    #[must_use]
-    pub fn read(settings: &[&Value]) -> Self {
-        let key = |key: &str| {
-            let mut found = settings.iter().map(|settings| &settings[key]);
-            found.find(|value| !value.is_null()).unwrap_or(&Value::Null)
+    /// Reads `num_beams` (`most` at most), `length_penalty`, `early_stopping` and
+    /// `forced_eos_token_id`.
+    pub fn read(values: &mut Values<'_>, most: usize) -> Self {
+        let early = |value: &Value| match value {
+            Value::Bool(true) => Some(Early::Full),
+            Value::Bool(false) => Some(Early::Now),
+            Value::String(word) if word == "never" => Some(Early::Never),
+            _ => None,
         };
         Self {
-            beams: (key("num_beams").as_u64())
-                .and_then(|beams| usize::try_from(beams).ok())
-                .map_or(1, |beams| beams.max(1)),
-            length_penalty: key("length_penalty").as_f64().unwrap_or(1.0) as f32,
-            early: match key("early_stopping") {
-                Value::Bool(true) => Early::Full,
-                Value::String(_) => Early::Never,
-                _ => Early::Now,
-            },
-            forced_last: (key("forced_eos_token_id").as_u64())
-                .and_then(|token| u32::try_from(token).ok()),
+            beams: beams(values, most),
+            length_penalty: values.number("length_penalty").unwrap_or(1.0) as f32,
+            early: (values.read("early_stopping", "true, false or \"never\"", early))
+                .unwrap_or(Early::Now),
+            forced_last: values.token("forced_eos_token_id"),
         }
     }
+}
+
+/// Reads `num_beams`; more than `most` are a fault.
+pub fn beams(values: &mut Values<'_>, most: usize) -> usize {
+    let beams = values.whole("num_beams", 1..=u64::MAX).unwrap_or(1);
+    if beams > most {
+        let what = format!("is {beams}; this adapter follows {most} at most");
+        values.fault("num_beams", &what);
+    }
+    beams
 }
 
 /// A text that is not ended.
