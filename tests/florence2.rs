@@ -355,3 +355,50 @@ fn a_model_that_says_not_where_lines_stand_reads_none_by_prompt() {
         assert!(said.stderr.contains(part), "{}", said.stderr);
     }
 }
+
+#[test]
+fn readers_that_are_asked_and_readers_that_are_not_are_not_taken_for_each_other() {
+    let image = folder()
+        .with_file_name("smolvlm")
+        .join("images/scene-4242-000133.webp");
+    let florence = format!("models.flo.path={}", folder().display());
+    let refused = |sets: &[&str], parts: &[&str]| {
+        let mut arguments = Vec::new();
+        for set in sets {
+            arguments.extend(["--set", set]);
+        }
+        arguments.extend(["caption", image.to_str().unwrap()]);
+        let said = run(&arguments);
+        assert_eq!(said.code, 2, "{}", said.stderr);
+        assert!(said.stderr.contains("error: 1 fault"), "{}", said.stderr);
+        for part in parts {
+            assert!(said.stderr.contains(part), "{part:?}: {}", said.stderr);
+        }
+    };
+    refused(
+        &["stages.read_text.prompt='<OCR_WITH_REGION>'"],
+        &[
+            "stages.read_text.prompt: \"ppocr\" is PP-OCR, which reads lines of text and takes no \
+             question",
+        ],
+    );
+    refused(
+        &[&florence, "stages.read_text.model=flo"],
+        &[
+            "stages.read_text.prompt: is missing: \"flo\" is no PP-OCR",
+            "<OCR_WITH_REGION>",
+        ],
+    );
+    refused(
+        &[
+            &florence,
+            "models.flo.max_tiles=3",
+            "stages.caption.model=flo",
+            "stages.caption.prompts=[\"<CAPTION>\"]",
+        ],
+        &[
+            "models.flo.max_tiles: ",
+            "is a `florence2`, which has no use for it; accepted: beams;",
+        ],
+    );
+}

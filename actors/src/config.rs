@@ -121,6 +121,9 @@ pub struct Asking {
     pub sampling: Sampling,
 }
 
+/// What stands for the caption in a specialist's prompt.
+pub const CAPTION: &str = "{caption}";
+
 /// A specialist, and how it takes part.
 #[derive(Debug, Clone)]
 pub struct SpecialistConfig {

@@ -1,6 +1,9 @@
 //! Models by the names of the configuration, checked together and loaded by their engines later.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use vila2_actors::ports::{Generator, Load, Relater, TextReader};
 
@@ -71,7 +74,10 @@ pub(super) fn load(config: &Config, layers: &Layers) -> Result<Models, Faults> {
                 }
                 models.generators.insert(name.clone(), folder.load());
             }
-            Err(error) => faults.extend(load_faults(layers, name, &error)),
+            Err(error) => match asked_of_ppocr(config, layers, name) {
+                found if found.is_empty() => faults.extend(load_faults(layers, name, &error)),
+                found => faults.extend(found),
+            },
         }
     }
     let readers = names_of(|one| one.kind == Kind::ReadText && !one.is_prompted());
@@ -84,8 +90,12 @@ pub(super) fn load(config: &Config, layers: &Layers) -> Result<Models, Faults> {
         let key = format!("models.{name}.path");
         let reader = settings::reader(config, name);
         let missing = models::ppocr::check(&reader.folder).err();
-        let missing = missing.into_iter().flatten();
-        faults.extend(missing.map(|what| fault(layers, &key, what, "")));
+        if missing.is_some() && is_asked(&reader.folder) {
+            faults.extend(without_question(stages, layers, name));
+        } else {
+            let missing = missing.into_iter().flatten();
+            faults.extend(missing.map(|what| fault(layers, &key, what, "")));
+        }
         (models.text_readers).insert(name.clone(), models::ppocr::load(&reader));
     }
     if stages.asked().any(|one| one.kind == Kind::Relate) {
@@ -96,6 +106,50 @@ pub(super) fn load(config: &Config, layers: &Layers) -> Result<Models, Faults> {
     } else {
         Err(Faults(faults))
     }
+}
+
+/// Whether a folder is one of a model that is asked questions.
+fn is_asked(folder: &Path) -> bool {
+    folder.join("config.json").is_file()
+}
+
+/// The specialists that ask PP-OCR, which reads unasked; none where the model is something else.
+fn asked_of_ppocr(config: &Config, layers: &Layers, model: &str) -> Vec<Fault> {
+    let folder = settings::reader(config, model).folder;
+    if !models::describe::is_pp_ocr(&folder) {
+        return Vec::new();
+    }
+    let asking = config.stages.asked();
+    let asking = asking.filter(|one| one.model == model && one.is_prompted());
+    let told = asking.map(|one| {
+        let key = if one.prompts.len() == 1 {
+            "prompt"
+        } else {
+            "prompts"
+        };
+        let problem =
+            format!("{model:?} is PP-OCR, which reads lines of text and takes no question");
+        let accepted = "no prompt, or the name of a model that answers questions as `model`";
+        fault(layers, &one.key(key), problem, accepted)
+    });
+    told.collect()
+}
+
+/// The specialists that have a model read text that waits for a question.
+fn without_question<'a>(
+    stages: &'a Stages,
+    layers: &'a Layers,
+    model: &'a str,
+) -> impl Iterator<Item = Fault> {
+    let readers = stages
+        .asked()
+        .filter(move |one| one.model == model && one.kind == Kind::ReadText && !one.is_prompted());
+    readers.map(move |one| {
+        let problem = format!("is missing: {model:?} is no PP-OCR, and reads where it is asked to");
+        let accepted = "prompt = \"<OCR_WITH_REGION>\" for a folder of Florence-2; or a folder of \
+                        PP-OCR (`make runtime`) as `model`";
+        fault(layers, &one.key("prompt"), problem, accepted)
+    })
 }
 
 /// The specialists that would have a model read lines of text that says not where they stand.
@@ -173,6 +227,23 @@ fn load_faults(layers: &Layers, name: &str, error: &LoadError) -> Vec<Fault> {
             let what = format!("{folder}/config.json: no adapter reads a `{model_type}`");
             let accepted = format!("a folder whose `model_type` is one of {known}");
             vec![fault(layers, &path, what, &accepted)]
+        }
+        LoadError::Option {
+            path: folder,
+            model_type,
+            key,
+            accepted: known,
+            ..
+        } => {
+            let folder = folder.display();
+            let what = format!("{folder} is a `{model_type}`, which has no use for it");
+            let accepted = format!("{known}; take the others away");
+            vec![fault(
+                layers,
+                &format!("models.{name}.{key}"),
+                what,
+                &accepted,
+            )]
         }
     }
 }

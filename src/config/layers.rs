@@ -226,12 +226,22 @@ fn lay(
     origin: &Origin,
     origins: &mut BTreeMap<String, Origin>,
 ) {
+    let path_of = |key: &str| match prefix {
+        "" => key.to_owned(),
+        prefix => format!("{prefix}.{key}"),
+    };
+    // A specialist's one prompt and its several are the same setting: a layer that has the one lays
+    // it over the other.
+    if prefix.starts_with("stages.") && prefix != "stages.caption" {
+        for (key, other) in [("prompt", "prompts"), ("prompts", "prompt")] {
+            if overlay.contains_key(key) {
+                base.remove(other);
+                origins.remove(&path_of(other));
+            }
+        }
+    }
     for (key, value) in overlay {
-        let path = if prefix.is_empty() {
-            key.clone()
-        } else {
-            format!("{prefix}.{key}")
-        };
+        let path = path_of(&key);
         match (base.get_mut(&key), value) {
             (Some(Value::Table(below)), Value::Table(above)) => {
                 lay(below, above, &path, origin, origins);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use vila2_actors::{sampling::Sampling, stage::Stage};
+use vila2_actors::{config::CAPTION, sampling::Sampling, stage::Stage};
 
 use super::{
     Model,
@@ -159,9 +159,16 @@ pub(super) fn read(
         if caption.is_empty_list("prompts") {
             caption.fault("prompts", "is empty", "at least one prompt");
         }
+        let prompts = caption.texts("prompts", "a list of texts", |text| {
+            not_empty(text)?;
+            if text.contains(CAPTION) {
+                return Err(format!("{text:?} has {CAPTION}, which is what it asks for"));
+            }
+            Ok(())
+        });
         CaptionStage {
             model: model_name(caption, models, &[]),
-            prompts: caption.texts("prompts", "a list of texts", not_empty),
+            prompts,
             max_tokens: count(caption, "max_tokens", 1..=8_192),
             sampling: sampling(caption),
         }
@@ -280,7 +287,10 @@ fn prompts(section: &Section<'_>) -> Vec<String> {
     if !section.has("prompts") {
         return vec![section.text("prompt", "a text", not_empty)];
     }
-    section.seen("prompt");
+    if section.has("prompt") {
+        let problem = "stands beside `prompt`, and only one of them can be asked";
+        section.fault("prompts", problem, "`prompt` or `prompts`");
+    }
     if section.is_empty_list("prompts") {
         section.fault("prompts", "is empty", "at least one prompt");
     }

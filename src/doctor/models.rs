@@ -124,6 +124,10 @@ fn generator(config: &Config, name: &str, subject: String) -> Finding {
             let advice = format!("set models.{name}.path to a folder of a known type");
             Finding::fault(subject, error.to_string(), advice)
         }
+        Err(error @ LoadError::Option { key, .. }) => {
+            let advice = format!("take models.{name}.{key} away");
+            Finding::fault(subject, error.to_string(), advice)
+        }
     }
 }
 

@@ -15,6 +15,8 @@ use super::{
 pub struct Adapter {
     /// `config.json: model_type` of its folders.
     pub model_types: &'static [&'static str],
+    /// Which of [`super::settings::Options`] it follows, by their keys.
+    pub options: &'static [&'static str],
     /// Reads a folder; opens no session.
     pub open: fn(&ModelSettings) -> Result<Box<dyn OpenedFolder>, FolderError>,
 }

@@ -33,4 +33,18 @@ pub enum LoadError {
         /// Those that adapters read.
         accepted: String,
     },
+    /// An option that this architecture has no use for.
+    #[error("models.{name}.{key} is set, and {} is a `{model_type}`, which has no use for it", path.display())]
+    Option {
+        /// The model.
+        name: String,
+        /// The folder.
+        path: PathBuf,
+        /// `config.json: model_type`.
+        model_type: String,
+        /// The option's key.
+        key: &'static str,
+        /// Those that it follows.
+        accepted: String,
+    },
 }

@@ -49,6 +49,7 @@ pub const GRAPHS: [&str; 5] = [
 /// Its line in the registry.
 pub const ADAPTER: Adapter = Adapter {
     model_types: &MODEL_TYPES,
+    options: &["beams"],
     open: |settings| Ok(Box::new(Florence2Folder::open(settings)?)),
 };
 

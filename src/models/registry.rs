@@ -47,10 +47,10 @@ pub(super) enum Refused {
 /// Reads a folder with the adapter of its `model_type`; opens no session.
 pub(super) fn open(settings: &ModelSettings) -> Result<Box<dyn OpenedFolder>, Refused> {
     let model_type = hub::model_type(&settings.path).map_err(Refused::Folder)?;
-    match adapter(&model_type) {
-        Some(adapter) => (adapter.open)(settings).map_err(Refused::Folder),
-        None => Err(Refused::Unsupported(model_type)),
-    }
+    let Some(adapter) = adapter(&model_type) else {
+        return Err(Refused::Unsupported(model_type));
+    };
+    (adapter.open)(settings).map_err(Refused::Folder)
 }
 
 /// A generator's folder, read and found whole; no session is open yet. Or what stands for it where a
@@ -117,6 +117,7 @@ pub fn open_generator(settings: &ModelSettings) -> Result<GeneratorFolder, LoadE
         None => {
             // The folder before the library: a fault of the one must not hide those of the other.
             let opened = open(settings).map_err(|refused| told(refused, settings))?;
+            heeds_options(settings)?;
             Runtime::get(settings.library.as_deref())?;
             Some(Arc::from(opened))
         }
@@ -125,6 +126,25 @@ pub fn open_generator(settings: &ModelSettings) -> Result<GeneratorFolder, LoadE
         opened,
         settings: settings.clone(),
     })
+}
+
+/// Refuses an option that the architecture has no use for.
+fn heeds_options(settings: &ModelSettings) -> Result<(), LoadError> {
+    let model_type = hub::model_type(&settings.path).unwrap_or_default();
+    let Some(adapter) = adapter(&model_type) else {
+        return Ok(());
+    };
+    let mut set = settings.options.set();
+    match set.find(|key| !adapter.options.contains(key)) {
+        None => Ok(()),
+        Some(key) => Err(LoadError::Option {
+            name: settings.name.clone(),
+            path: settings.path.clone(),
+            model_type,
+            key,
+            accepted: adapter.options.join(", "),
+        }),
+    }
 }
 
 fn told(refused: Refused, settings: &ModelSettings) -> LoadError {
@@ -183,6 +203,24 @@ mod tests {
             .expect_err("a folder that is not whole")
             .to_string();
         assert!(error.contains("tokenizer.json: missing"), "{error}");
+    }
+
+    #[test]
+    fn options_that_an_architecture_has_no_use_for_are_refused() {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/scenes");
+        let mut settings = ModelSettings::new("eyes", shipped);
+        settings.options.max_tiles = Some(5);
+        load_generator(&settings).map(drop).expect("it cuts tiles");
+        settings.options.beams = Some(3);
+        let Err(error) = load_generator(&settings) else {
+            panic!("beams of a model that has none");
+        };
+        let told = error.to_string();
+        assert!(
+            told.starts_with("models.eyes.beams is set, and ")
+                && told.ends_with("is a `smolvlm`, which has no use for it"),
+            "{told}"
+        );
     }
 
     fn refused(config: &str) -> String {

@@ -60,6 +60,18 @@ pub struct Options {
 }
 
 impl Options {
+    /// Keys of those that are set.
+    pub(super) fn set(&self) -> impl Iterator<Item = &'static str> {
+        let set = [
+            ("longest_edge", self.longest_edge.is_some()),
+            ("max_tiles", self.max_tiles.is_some()),
+            ("beams", self.beams.is_some()),
+            ("keep_special_tokens", self.keep_special_tokens),
+        ];
+        set.into_iter()
+            .filter_map(|(key, is_set)| is_set.then_some(key))
+    }
+
     /// A text that differs where the options do; `None` where nothing is changed.
     pub(super) fn told(&self) -> Option<String> {
         (*self != Self::default()).then(|| format!("{self:?}"))

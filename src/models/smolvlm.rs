@@ -45,6 +45,7 @@ pub const GRAPHS: [&str; 3] = ["vision_encoder", "embed_tokens", "decoder_model_
 /// Its line in the registry.
 pub const ADAPTER: Adapter = Adapter {
     model_types: &MODEL_TYPES,
+    options: &["longest_edge", "max_tiles", "keep_special_tokens"],
     open: |settings| Ok(Box::new(SmolVlmFolder::open(settings)?)),
 };
 

@@ -6,7 +6,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::{Exit, Next, choice, generation, pass, take_up};
 use crate::{
-    config::SpecialistConfig,
+    config::{CAPTION, SpecialistConfig},
     delivery::Worked,
     engine::{Ask as Asks, Question, Ticket},
     envelope::Envelope,
@@ -15,9 +15,6 @@ use crate::{
     sampling::Sampling,
     task::{self, Expert, Found},
 };
-
-/// What stands for the caption in a prompt.
-const CAPTION: &str = "{caption}";
 
 /// The actor.
 pub(crate) struct Ask {

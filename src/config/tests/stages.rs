@@ -125,6 +125,16 @@ fn wrong_specialists_are_told_with_their_keys() {
             "another kind",
         ),
         ("[stages.x]\nmode = 'off'", "stages.x", "is not a key"),
+        (
+            "[stages.ground]\nprompt = 'x'\nprompts = ['y']",
+            "stages.ground.prompts",
+            "beside `prompt`",
+        ),
+        (
+            "[stages.caption]\nprompts = ['Better than {caption}.']",
+            "stages.caption.prompts",
+            "which is what it asks for",
+        ),
     ] {
         let (_folder, path) = file(text);
         let found = faults(&sources(Some(path), &[], &[]));
@@ -156,4 +166,19 @@ fn a_wrong_way_of_choosing_tokens_is_refused_by_its_key() {
         let key = format!("stages.caption.sampling.{key}");
         assert!(faults.iter().any(|one| one.key == key), "{key}: {faults:?}");
     }
+}
+
+#[test]
+fn one_prompt_and_several_are_one_setting_and_the_layer_above_has_it() {
+    let (_folder, path) = file("[stages.ground]\nprompts = ['a', 'b']");
+    let prompts = |sets: &[&str]| {
+        let config = load(&sources(Some(path.clone()), &[], sets));
+        found(&config, "ground").prompts.clone()
+    };
+    assert_eq!(prompts(&[]), ["a", "b"]);
+    assert_eq!(prompts(&["stages.ground.prompt=c"]), ["c"]);
+    assert_eq!(
+        prompts(&["stages.ground.prompt=c", "stages.ground.prompts=[\"d\"]"]),
+        ["d"]
+    );
 }
