@@ -78,7 +78,7 @@ fn main() -> anyhow::Result<()> {
     }
     let images: Vec<Arc<_>> = workload.pictures.iter().map(|p| decoded(&p.file)).collect();
     let mut bare = Bare::new(&workload, &images);
-    let mut adapter = Adapter::new(&workload);
+    let mut adapter = Adapter::new(&workload, true);
     let mut chain = Chain::new(&workload, folder.path())?;
 
     let mut taken: [Vec<Taken>; 4] = Default::default();

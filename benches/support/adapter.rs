@@ -14,10 +14,11 @@ use super::workload::Workload;
 pub struct Adapter(SmolVlm);
 
 impl Adapter {
-    /// Loads the model.
-    pub fn new(workload: &Workload) -> Self {
+    /// Loads the model; `stop_on_repeat`: see [`ModelSettings::stop_on_repeat`].
+    pub fn new(workload: &Workload, stop_on_repeat: bool) -> Self {
         let mut settings = ModelSettings::new("adapter", &workload.model);
         settings.threads = workload.threads;
+        settings.stop_on_repeat = stop_on_repeat;
         settings.max_running = workload.sequences;
         let folder = SmolVlmFolder::open(&settings).expect("a model folder");
         Self(SmolVlm::load(&folder, &settings).expect("the model loads"))
