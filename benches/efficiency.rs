@@ -17,10 +17,11 @@ use clap::Parser;
 use comfy_table::{Table, presets};
 use support::{
     adapter::Adapter,
-    bare::{Bare, Given, decoded},
+    bare::{Bare, Given},
     chain::Chain,
     clock::{Clock, Taken},
-    workload::{self, Workload},
+    spread::spread,
+    workload::{self, Workload, decoded},
 };
 
 #[derive(Debug, Parser)]
@@ -73,7 +74,7 @@ fn main() -> anyhow::Result<()> {
     };
     let folder = tempfile::tempdir()?;
     for (at, picture) in workload.pictures.iter().enumerate() {
-        let name = format!("{at}.{}", picture.format);
+        let name = at.to_string();
         fs::write(folder.path().join(name), &picture.file)?;
     }
     let images: Vec<Arc<_>> = workload.pictures.iter().map(|p| decoded(&p.file)).collect();
@@ -147,15 +148,4 @@ fn print(arguments: &Arguments, lengths: &[usize], taken: &[Vec<Taken>; 4]) {
         ]);
     }
     println!("{table}");
-}
-
-fn spread(mut values: Vec<f64>) -> String {
-    values.sort_by(f64::total_cmp);
-    match (values.first(), values.last()) {
-        (Some(least), Some(most)) => {
-            let median = values[values.len() / 2];
-            format!("{median:.3} ({least:.3} to {most:.3})")
-        }
-        _ => "–".to_owned(),
-    }
 }

@@ -12,7 +12,12 @@
 //! sequences running. Answers have 8 to 128 tokens, many short and few long, and both sides must
 //! write the same numbers of them, or there is no comparison.
 
-mod support;
+/// Of what `support/mod.rs` has, what this needs.
+mod support {
+    pub mod adapter;
+    pub mod spread;
+    pub mod workload;
+}
 
 use std::{
     fs,
@@ -29,8 +34,8 @@ use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 use support::{
     adapter::Adapter,
-    bare::decoded,
-    workload::{self, Workload},
+    spread::spread,
+    workload::{self, Workload, decoded},
 };
 use vila2::models::{ModelSettings, SmolVlmFolder};
 use vila2_actors::image::Image;
@@ -43,6 +48,9 @@ struct Arguments {
     /// A Python with torch and transformers
     #[arg(long, default_value = "python3")]
     python: PathBuf,
+    /// Folder of JPEG and PNG files; else pictures are drawn
+    #[arg(long)]
+    pictures: Option<PathBuf>,
     /// Pictures of one run
     #[arg(long, default_value_t = 64)]
     images: usize,
@@ -61,6 +69,15 @@ struct Arguments {
     /// Given by cargo
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// What came of one number of sequences.
+struct Measured {
+    sequences: usize,
+    /// Of all answers.
+    tokens: usize,
+    /// Seconds of ours and of the other, round by round.
+    pairs: Vec<(f64, f64)>,
 }
 
 /// The other side: a process that answers batch sizes.
@@ -112,12 +129,16 @@ impl Drop for Transformers {
 fn main() -> anyhow::Result<()> {
     let mut arguments = Arguments::parse();
     arguments.model = arguments.model.canonicalize()?;
+    let pictures = match &arguments.pictures {
+        Some(folder) => workload::files(folder, arguments.images)?,
+        None => workload::pictures(arguments.images, 1),
+    };
     let mut workload = Workload {
         model: arguments.model.clone(),
         prompt: arguments.prompt.as_str().into(),
         sequences: 1,
         threads: Some(arguments.threads),
-        pictures: workload::pictures(arguments.images, 1),
+        pictures,
     };
     let images: Vec<Arc<Image>> = workload.pictures.iter().map(|p| decoded(&p.file)).collect();
     let work = tempfile::tempdir()?;
@@ -147,7 +168,11 @@ fn main() -> anyhow::Result<()> {
                 pairs.push((own.0, theirs.0));
             }
         }
-        rows.push((sequences, tokens, pairs));
+        rows.push(Measured {
+            sequences,
+            tokens,
+            pairs,
+        });
     }
     print(&arguments, &rows);
     Ok(())
@@ -172,7 +197,7 @@ fn hand_over(workload: &Workload, images: &[Arc<Image>], to: &Path) -> anyhow::R
 }
 
 #[allow(clippy::print_stdout)]
-fn print(arguments: &Arguments, rows: &[(usize, usize, Vec<(f64, f64)>)]) {
+fn print(arguments: &Arguments, rows: &[Measured]) {
     println!(
         "{}: {} images, {} threads, {} rounds; median (least to most)",
         arguments.model.display(),
@@ -188,7 +213,12 @@ fn print(arguments: &Arguments, rows: &[(usize, usize, Vec<(f64, f64)>)]) {
         "transformers, tokens/s",
         "ours ÷ transformers",
     ]);
-    for (sequences, tokens, pairs) in rows {
+    for Measured {
+        sequences,
+        tokens,
+        pairs,
+    } in rows
+    {
         let rate = |seconds: f64| *tokens as f64 / seconds;
         let of = |value: &dyn Fn(&(f64, f64)) -> f64| spread(pairs.iter().map(value).collect());
         table.add_row([
@@ -200,15 +230,4 @@ fn print(arguments: &Arguments, rows: &[(usize, usize, Vec<(f64, f64)>)]) {
         ]);
     }
     println!("{table}");
-}
-
-fn spread(mut values: Vec<f64>) -> String {
-    values.sort_by(f64::total_cmp);
-    match (values.first(), values.last()) {
-        (Some(least), Some(most)) => {
-            let median = values[values.len() / 2];
-            format!("{median:.2} ({least:.2} to {most:.2})")
-        }
-        _ => "–".to_owned(),
-    }
 }

@@ -12,18 +12,15 @@ use ort::{
     session::{Session, SessionInputValue},
     value::{DynValue, Tensor},
 };
-use vila2::{
-    decode::{DecodeSettings, FileDecoder},
-    models::{
-        ModelSettings, SmolVlmFolder,
-        generation::{logits::argmax, repeats::RepeatRule},
-        open_session,
-        vlm::Tiles,
-    },
+use vila2::models::{
+    ModelSettings, SmolVlmFolder,
+    generation::{logits::argmax, repeats::RepeatRule},
+    open_session,
+    vlm::Tiles,
 };
-use vila2_actors::{image::Image, ports::Decoder as _};
+use vila2_actors::image::Image;
 
-use super::workload::Workload;
+use super::workload::{Workload, decoded};
 
 /// What the loop is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -353,15 +350,4 @@ fn answer_length(answer: &[u32], max_tokens: usize, stop: &[u32]) -> Option<usiz
     } else {
         (answer.len() >= max_tokens).then_some(answer.len())
     }
-}
-
-/// A picture from its file, as the chain decodes it.
-pub fn decoded(file: &Bytes) -> Arc<Image> {
-    let settings = DecodeSettings {
-        max_pixels: 1 << 26,
-        max_side: 2048,
-        ..DecodeSettings::default()
-    };
-    let decoded = FileDecoder::new(settings).decode(file.clone());
-    decoded.expect("a picture").image
 }

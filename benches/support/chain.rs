@@ -36,7 +36,7 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Starts everything; the pictures lie in `folder` as `0.jpg`, `1.png`, ….
+    /// Starts everything; the pictures lie in `folder` as `0`, `1`, ….
     pub fn new(workload: &Workload, folder: &Path) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -70,7 +70,7 @@ impl Chain {
         for (at, picture) in workload.pictures.iter().enumerate() {
             let id = format!("{}-{at}", self.runs);
             let request = json!({
-                "url": self.server.image_url(&format!("{at}.{}", picture.format)),
+                "url": self.server.image_url(&at.to_string()),
                 "id": id,
                 "options": { "max_tokens": picture.max_tokens },
             });

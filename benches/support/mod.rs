@@ -4,4 +4,5 @@ pub mod adapter;
 pub mod bare;
 pub mod chain;
 pub mod clock;
+pub mod spread;
 pub mod workload;

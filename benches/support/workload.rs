@@ -9,6 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use image::{ImageFormat, RgbImage};
+use vila2::decode::{DecodeSettings, FileDecoder};
+use vila2_actors::{image::Image, ports::Decoder as _};
 
 /// Longest and shortest answer asked for; the mean of the skewed lengths is about 38.
 const LENGTHS: (u32, u32) = (8, 128);
@@ -32,9 +34,7 @@ pub struct Workload {
 
 /// One picture with its limit.
 pub struct Picture {
-    /// `jpg` or `png`.
-    pub format: &'static str,
-    /// A file of that format.
+    /// A JPEG or PNG file.
     pub file: Bytes,
     /// Most tokens of its answer.
     pub max_tokens: u32,
@@ -77,7 +77,6 @@ pub fn pictures(count: usize, seed: u64) -> Vec<Picture> {
                 .expect("a picture can be encoded into memory");
             let above = -MEAN_ABOVE * (1.0 - dice.roll()).ln();
             Picture {
-                format: "jpg",
                 file: file.into_inner().into(),
                 max_tokens: (LENGTHS.0 + above as u32).min(LENGTHS.1),
             }
@@ -88,25 +87,35 @@ pub fn pictures(count: usize, seed: u64) -> Vec<Picture> {
 /// Reads `count` JPEG and PNG files of a folder, over and over where there are fewer. Their answers
 /// end by themselves, or at the longest length.
 pub fn files(folder: &Path, count: usize) -> io::Result<Vec<Picture>> {
-    let mut paths: Vec<(PathBuf, &'static str)> = Vec::new();
+    let mut paths: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let format = ["jpg", "png"]
-            .into_iter()
-            .find(|format| path.extension().is_some_and(|kind| kind == *format));
-        paths.extend(format.map(|format| (path, format)));
+        let kind = path.extension();
+        if kind.is_some_and(|kind| kind == "jpg" || kind == "png") {
+            paths.push(path);
+        }
     }
     paths.sort();
     if paths.is_empty() {
         let what = format!("{}: no JPEG or PNG files", folder.display());
         return Err(io::Error::new(io::ErrorKind::NotFound, what));
     }
-    let read = |(path, format): &(PathBuf, &'static str)| {
+    let read = |path: &PathBuf| {
         Ok(Picture {
-            format,
             file: fs::read(path)?.into(),
             max_tokens: LENGTHS.1,
         })
     };
     paths.iter().cycle().take(count).map(read).collect()
+}
+
+/// A picture from its file, as the chain decodes it.
+pub fn decoded(file: &Bytes) -> Arc<Image> {
+    let settings = DecodeSettings {
+        max_pixels: 1 << 26,
+        max_side: 2048,
+        ..DecodeSettings::default()
+    };
+    let decoded = FileDecoder::new(settings).decode(file.clone());
+    decoded.expect("a picture").image
 }
