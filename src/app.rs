@@ -4,11 +4,11 @@
 pub mod captioning;
 mod drawn;
 pub mod exporting;
+pub mod feeding;
 pub mod gallery;
 mod live;
 pub mod local;
 mod models;
-pub mod publishing;
 pub mod service;
 mod settings;
 pub mod sidecar;

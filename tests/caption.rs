@@ -76,6 +76,8 @@ fn a_list_that_is_killed_and_interrupted_gets_one_answer_for_every_line() {
     );
     let ran = caption(&arguments);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let said = format!("goes on: {read} inputs answered before");
+    assert!(ran.stderr.contains(&said), "{}", ran.stderr);
     assert_eq!(out.counts(), [300, 200, 100, 140, 0]);
     let rows = out.by_url();
     let dead = out.dead();

@@ -25,7 +25,7 @@ use support::{
     relay,
     web::Web,
 };
-use vila2::kafka::{Embedded, publish, read};
+use vila2::kafka::{Embedded, feeder, read};
 
 /// What no output may hold.
 const KEY: &str = "sk-very-secret-0123456789";
@@ -214,7 +214,7 @@ fn a_topic_is_captioned_although_the_server_is_killed_twice() {
     broker.create_topics(&settings.topics, 1).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let web = runtime.block_on(Web::start(11, 24));
-    let mut feeder = publish::Feeder::new(&settings, &settings.topics.images).unwrap();
+    let mut feeder = feeder::Feeder::new(&settings, &settings.topics.images).unwrap();
     for url in web.urls() {
         feeder.send(None, Some(url.as_bytes()), &[]).unwrap();
     }

@@ -18,7 +18,7 @@ use std::{
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use support::{apache_kafka::ApacheKafka, on_topics, program::finished, relay};
-use vila2::kafka::{KafkaSettings, publish::Feeder};
+use vila2::kafka::{KafkaSettings, feeder::Feeder};
 
 const PARTITIONS: i32 = 3;
 /// How long a first shard may take.

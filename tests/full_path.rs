@@ -18,7 +18,7 @@ use std::{
 use serde_json::Value;
 use support::{apache_kafka::ApacheKafka, relay, web::Web};
 use vila2::kafka::{
-    KafkaSettings, Topics, publish,
+    KafkaSettings, Topics, feeder,
     read::{Reader, Received, Start},
 };
 
@@ -124,7 +124,7 @@ fn feed(settings: &KafkaSettings, web: &Web, canary: u16) -> Vec<(&'static str, 
         ("opted_out", Some(web.url("opted-out"))),
     ];
     bad.extend(ways_in(canary, web));
-    let mut feeder = publish::Feeder::new(settings, &settings.topics.images).unwrap();
+    let mut feeder = feeder::Feeder::new(settings, &settings.topics.images).unwrap();
     for (index, url) in web.urls().iter().enumerate() {
         let key = format!("shard-{index}");
         if index % 4 == 0 {

@@ -22,10 +22,10 @@ use support::{
     scenarios,
 };
 use vila2::{
-    app::publishing::Job,
+    app::feeding::Job,
     kafka::{
-        Embedded, Error, Gate, KafkaPublisher, KafkaSettings, Status, inspect::missing_topics,
-        publish::Feeder, read,
+        Embedded, Error, Gate, KafkaPublisher, KafkaSettings, Status, feeder::Feeder,
+        inspect::missing_topics, read,
     },
     requests::{self, Columns},
 };

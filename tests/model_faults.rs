@@ -294,8 +294,11 @@ fn a_row_that_gives_no_numbers_any_more_fails_alone_and_harms_no_row_after_it() 
         |table| table[word as usize * 128..][..128].fill(f32::NAN),
     );
     let mut model = load(folder.path()).unwrap();
+    // Pictures that are known wait for nothing: who is asked about again joins at once.
+    ask(&mut model, &questions, false);
+    let before = model.figures().joins;
     let answers = ask(&mut model, &questions, false);
-    assert!(model.figures().joins > 0);
+    assert!(model.figures().joins > before);
     let mut failed = 0;
     for (at, answer) in &answers {
         let wanted = text(&questions[*at].answer);

@@ -15,7 +15,7 @@ use std::{
 use serde_json::Value;
 use support::relay;
 use vila2::{
-    app::publishing::{Job, Note, Published},
+    app::feeding::{Job, Note, Published},
     kafka::{Embedded, KafkaSettings, read},
     requests::{Columns, Input, open, resume::Resume},
 };

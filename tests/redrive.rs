@@ -27,7 +27,7 @@ use support::{
 use vila2::kafka::{
     Embedded, Error, KafkaSettings,
     dead::redrive::{BATCH, Redriven, Wanted, redrive},
-    publish::Feeder,
+    feeder::Feeder,
     read::{self, Received},
 };
 use vila2_actors::error::Reason;

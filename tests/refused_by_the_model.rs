@@ -14,7 +14,7 @@ use support::{
     web::Web,
 };
 use vila2::kafka::{
-    Embedded, KafkaSettings, publish,
+    Embedded, KafkaSettings, feeder,
     read::{self, Reader, Start},
 };
 
@@ -42,8 +42,7 @@ fn bench(pictures: u64) -> Bench {
 
 impl Bench {
     fn publish(&self, values: &[String]) {
-        let mut feeder =
-            publish::Feeder::new(&self.settings, &self.settings.topics.images).unwrap();
+        let mut feeder = feeder::Feeder::new(&self.settings, &self.settings.topics.images).unwrap();
         for value in values {
             feeder.send(None, Some(value.as_bytes()), &[]).unwrap();
         }

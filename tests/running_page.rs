@@ -22,7 +22,7 @@ use support::{
 use vila2::{
     app::service::Service,
     config::{Config, Layers, Sources},
-    kafka::{Embedded, KafkaSettings, publish::Feeder},
+    kafka::{Embedded, KafkaSettings, feeder::Feeder},
     telemetry,
 };
 

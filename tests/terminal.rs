@@ -15,7 +15,7 @@ use std::{
 
 use serde_json::Value;
 use support::relay;
-use vila2::kafka::{Embedded, KafkaSettings, publish::Feeder};
+use vila2::kafka::{Embedded, KafkaSettings, feeder::Feeder};
 
 /// Clears the screen, rings, renames the window, turns the direction of writing.
 const EVIL: &str = "http://h/\u{1b}[2J\u{7}\u{1b}]0;x\u{9b}31m\r\u{202e}gpj.exe";

@@ -21,7 +21,7 @@ use support::{
 use tokio::runtime::Runtime;
 use vila2::kafka::{
     Embedded, KafkaSettings,
-    publish::Feeder,
+    feeder::Feeder,
     read::{Reader, Received, Start},
 };
 

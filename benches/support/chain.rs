@@ -11,7 +11,7 @@ use vila2::{
     demo::server::ImageServer,
     kafka::{
         Embedded, KafkaSettings,
-        publish::Feeder,
+        feeder::Feeder,
         read::{Reader, Start},
     },
 };

@@ -99,7 +99,7 @@ pub(super) fn load(config: &Config, layers: &Layers) -> Result<Models, Faults> {
         (models.text_readers).insert(name.clone(), models::ppocr::load(&reader));
     }
     if stages.asked().any(|one| one.kind == Kind::Relate) {
-        (models.relaters).insert(GEOMETRY.to_owned(), models::geometry::load());
+        (models.relaters).insert(GEOMETRY.to_owned(), models::relate::load());
     }
     if faults.is_empty() {
         Ok(models)

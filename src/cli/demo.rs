@@ -84,6 +84,9 @@ fn print(shown: &Shown) -> Result<(), Failure> {
         ]);
     }
     output::line(&table.to_string())?;
+    output::line(
+        "milliseconds of work a picture; total runs from arrival to answer, waiting included\n",
+    )?;
     scenes::print(&summary.score)?;
     let mut table = output::table(["dead letters", "count"]);
     for (reason, count) in &shown.dead_letters {
@@ -94,8 +97,8 @@ fn print(shown: &Shown) -> Result<(), Failure> {
         output::line(&output::rules(&summary.rules))?;
     }
     output::line(&format!(
-        "{} of {} images captioned, {} dead letters, {:.2} images/s; caption engine: {:.1} \
-         sequences a step, {} joined a running batch",
+        "{} of {} images captioned, {} dead letters, {:.2} images/s; its model answered {:.1} \
+         questions at a time, {} of them joined while others ran",
         summary.captions,
         summary.images,
         summary.dead_letters,

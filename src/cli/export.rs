@@ -287,9 +287,15 @@ fn counts(report: &Report) -> String {
         let without = output::count(report.without_original);
         text.push_str(&format!("; {without} without an original"));
     }
+    if report.clauses_left_out > 0 {
+        let clauses = output::plural(report.clauses_left_out, "clause");
+        text.push_str(&format!(
+            "; {clauses} of other verdicts left out of the texts"
+        ));
+    }
     if let (Some(list), Some(coverage)) = (report.original_list, report.coverage) {
         text.push_str(&format!(
-            "\nof the {} that were captioned: {:.1} % are in the export, {} were dead letters",
+            "\nof the {} of `vila2 caption`, {:.1} % are in the export; {} became dead letters there",
             output::plural(list.read, "input"),
             coverage * 100.0,
             output::count(list.dead),

@@ -12,8 +12,8 @@ use serde_json::json;
 use super::{Common, Failure, listing::Listing, output, progress, stoppable};
 use crate::{
     app::{
+        feeding::{Error, Job, Note, Published},
         kafka_settings,
-        publishing::{Error, Job, Note, Published},
     },
     kafka::KafkaSettings,
     requests::{self, Fault, Input, resume::Resume},

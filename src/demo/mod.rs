@@ -24,7 +24,7 @@ use crate::{
     config::{Config, Layers},
     kafka::{
         self, Embedded, KafkaSettings,
-        publish::Feeder,
+        feeder::Feeder,
         read::{Reader, Received, Start},
     },
     report::{self, ReportError},

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::server::{ImageServer, bad_requests};
-use crate::{kafka::publish::key, scenes::scene::Scene};
+use crate::{kafka::feeder::key, scenes::scene::Scene};
 
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq)]

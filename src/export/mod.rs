@@ -255,6 +255,8 @@ pub struct Report {
     pub shards: u64,
     /// Written records whose text was to have the original, and that have none.
     pub without_original: u64,
+    /// Clauses of written records that are not in their texts, because of their verdicts.
+    pub clauses_left_out: u64,
     /// The list that was captioned, where the source is a folder.
     #[serde(skip_serializing_if = "Option::is_none", skip_deserializing)]
     pub original_list: Option<OriginalList>,

@@ -45,6 +45,8 @@ pub struct Composed {
     pub turns: Vec<Turn>,
     /// Whether an original was asked for, and there is none.
     pub without_original: bool,
+    /// Clauses of the merged text that are not in it, because of their verdicts.
+    pub clauses_left_out: usize,
 }
 
 const BRIEF: [&str; 4] = [
@@ -101,8 +103,8 @@ impl Text {
         record: &Record,
         verdicts: Option<&[String]>,
     ) -> Result<Composed, Reason> {
-        let enriched = match verdicts {
-            None => record.enriched.trim().to_owned(),
+        let (enriched, without_verdict) = match verdicts {
+            None => (record.enriched.trim().to_owned(), 0),
             Some(verdicts) => of_verdicts(record, verdicts).ok_or(Reason::Verdicts)?,
         };
         let caption = record.caption.text.trim();
@@ -129,6 +131,7 @@ impl Text {
         if text.trim().is_empty() {
             return Err(Reason::NoText);
         }
+        let is_merged = matches!(self, Self::Enriched | Self::Mix(_)) && question == &DETAIL;
         let turn = Turn {
             question: pick(record, "question", question),
             answer: text.clone(),
@@ -137,6 +140,7 @@ impl Text {
             text,
             turns: vec![turn],
             without_original,
+            clauses_left_out: if is_merged { without_verdict } else { 0 },
         })
     }
 }
@@ -165,13 +169,15 @@ fn fill(template: &str, original: &str, caption: &str) -> String {
     text + rest
 }
 
-fn of_verdicts(record: &Record, verdicts: &[String]) -> Option<String> {
+/// The clauses of these verdicts as one text, and how many others there are.
+fn of_verdicts(record: &Record, verdicts: &[String]) -> Option<(String, usize)> {
     let clauses: Vec<_> = (record.clauses.iter())
         .filter(|clause| verdicts.contains(&clause.verdict))
         .map(|clause| clause.text.trim())
         .filter(|text| !text.is_empty())
         .collect();
-    (!clauses.is_empty()).then(|| clauses.join(" "))
+    let others = record.clauses.len() - clauses.len();
+    (!clauses.is_empty()).then(|| (clauses.join(" "), others))
 }
 
 /// The original (the caption, where there is none), then each specialist, in an order of the
@@ -225,6 +231,7 @@ fn conversation(record: &Record) -> Result<Composed, Reason> {
         text: text.join("\n"),
         turns,
         without_original: original.is_none(),
+        clauses_left_out: 0,
     })
 }
 

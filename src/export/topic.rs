@@ -138,6 +138,7 @@ fn add(sum: &mut Report, one: Report) {
     sum.samples += one.samples;
     sum.shards += one.shards;
     sum.without_original += one.without_original;
+    sum.clauses_left_out += one.clauses_left_out;
     for (reason, count) in one.left_out {
         *sum.left_out.entry(reason).or_default() += count;
     }

@@ -246,6 +246,7 @@ impl<'a> Work<'a> {
                             }
                             lane.report.written += 1;
                             lane.report.without_original += u64::from(composed.without_original);
+                            lane.report.clauses_left_out += composed.clauses_left_out as u64;
                         }
                         Err(reason) => lane.leave_out(reason),
                     }

@@ -4,7 +4,7 @@
 //! to the chain through [`Inlet`]; the chain hands its answers to [`producer`], which passes the
 //! [`gate`] of the record's partition; the broker's confirmation settles the record; [`commit`]
 //! stores the ledger's positions; [`rebalance`] gives partitions back without losing or repeating
-//! more than it must. [`publish`] and [`read`] are for the commands and for tests, [`share`] is for
+//! more than it must. [`feeder`] and [`read`] are for the commands and for tests, [`share`] is for
 //! an export that several processes make, [`inspect`] is for `doctor`, [`embedded`] is a broker
 //! inside the process.
 //!
@@ -40,7 +40,7 @@ pub mod producer;
 
 pub mod embedded;
 
-pub mod publish;
+pub mod feeder;
 
 pub mod read;
 

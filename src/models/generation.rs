@@ -8,7 +8,7 @@
 //! endings   texts that end an answer before the model does
 //! repeats   when a text has begun to repeat itself
 //! layout    on which side a batch is padded: masks, positions, where a row stands
-//! cache     the KV cache of a batch: values owned, handed back to the graph, rows joined and evicted
+//! kv        the KV cache of a batch: values owned, handed back to the graph, rows joined and evicted
 //! decoder   the decoder session: its inputs and outputs read from the graph
 //! seq2seq   an encoder with its decoder, in sessions of their own
 //! embed     token embeddings, looked up on the host
@@ -20,12 +20,12 @@
 //! ```
 
 pub mod batch;
-pub mod cache;
 pub mod check;
 pub mod cohorts;
 pub mod decoder;
 pub mod embed;
 pub mod endings;
+pub mod kv;
 pub mod layout;
 pub mod logits;
 pub mod repeats;

@@ -22,7 +22,7 @@
 //! answers     how models write places in a picture
 //! florence2   the adapter for Florence-2
 //! smolvlm     the adapter for SmolVLM and Idefics3
-//! geometry    the relater: spatial relations from boxes alone
+//! relate      the relater: spatial relations from the geometry of boxes alone
 //! ppocr       the text reader: detection, direction, recognition
 //! ```
 //!
@@ -38,13 +38,13 @@ pub mod endpoint;
 pub mod error;
 pub mod florence2;
 pub mod generation;
-pub mod geometry;
 pub mod hub;
 pub mod inspect;
 pub mod photographs;
 pub mod ppocr;
 pub mod pull;
 pub mod registry;
+pub mod relate;
 pub mod runtime;
 pub mod session;
 pub mod settings;

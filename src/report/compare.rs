@@ -146,10 +146,29 @@ pub fn rows(comparison: &Comparison) -> Vec<Row> {
          average.",
     );
     add(
+        "truncated",
+        &comparison.truncated,
+        [percent, points],
+        "Captions that reached their limit of tokens (finish: length). Their unfinished last sentence \
+         is not in the enriched text, which makes it shorter and may make it look better supported.",
+    );
+    add(
+        "repeated",
+        &comparison.repeated,
+        [percent, points],
+        "Captions that were cut because they began to repeat themselves (finish: repeat).",
+    );
+    add(
         "refusals",
         &comparison.refusals,
         [percent, points],
         "Captions whose text begins as a refusal does: “I'm sorry”, “I cannot” and the like.",
+    );
+    add(
+        "captions without evidence",
+        &comparison.unverified,
+        [percent, points],
+        "Captions of which every clause is unverified: nothing but the captioner supports any of it.",
     );
     add(
         "time a picture",

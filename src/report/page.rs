@@ -107,8 +107,8 @@ fn tiles(summary: &Value) -> Vec<Named> {
         ("pictures seen before", whole("duplicates")),
         ("files passed over", whole("skipped")),
         ("images per second", rate("images_per_second")),
-        ("mean caption batch", rate("caption_batch_mean")),
-        ("joined a running batch", whole("joined_running_batch")),
+        ("questions answered at a time", rate("caption_batch_mean")),
+        ("joined while others ran", whole("joined_running_batch")),
     ]
     .into_iter()
     .filter_map(|(name, value)| {

@@ -90,14 +90,14 @@ fn share_rows(shares: &Shares) -> Vec<Row> {
              the like.",
         ),
         counted(
-            "unverified captions",
+            "captions without evidence",
             shares.unverified,
-            "Captions of which every clause is unverified: the captioner says so, and no box, no line \
+            "Captions of which every clause is `unverified`: the captioner says so, and no box, no line \
              of text and no relation between boxes supports any of it. With all specialists left out \
              that is every caption.",
         ),
         Row {
-            name: "unverified clauses".to_owned(),
+            name: "clauses without evidence".to_owned(),
             value: percent(shares.unverified_clauses.value),
             interval: ends(shares.unverified_clauses, percent),
             meaning:
@@ -150,7 +150,7 @@ fn forecast_rows(forecast: &Forecast) -> Vec<Row> {
         "Inputs that will have no caption, if the rest of the input is as the sample.",
     ));
     rows.push(row(
-        "fetched",
+        "pictures read",
         forecast.bytes_fetched,
         &bytes,
         "Bytes of pictures, read from disk or over the network; what a server compresses on the way, \
@@ -160,7 +160,12 @@ fn forecast_rows(forecast: &Forecast) -> Vec<Row> {
         "Bytes of the Parquet files of captions: {} a row. Dead letters and the page are not in it.",
         bytes(forecast.bytes_per_caption)
     );
-    rows.push(row("written", forecast.bytes_written, &bytes, &meaning));
+    rows.push(row(
+        "captions written",
+        forecast.bytes_written,
+        &bytes,
+        &meaning,
+    ));
     rows
 }
 

@@ -240,10 +240,10 @@ impl Report {
     /// The scores that are one number: a name and the value.
     pub fn single_rows(&self) -> [(&'static str, f64); 4] {
         [
-            ("text CER", self.text.cer),
-            ("text word recall", self.text.word_recall),
-            ("CHAIRi", self.chair_i),
-            ("CHAIRs", self.chair_s),
+            ("characters of text misread (CER)", self.text.cer),
+            ("words of text read", self.text.word_recall),
+            ("mentions of what is not there (CHAIRi)", self.chair_i),
+            ("captions with such a mention (CHAIRs)", self.chair_s),
         ]
     }
 }

@@ -3,7 +3,7 @@
 use rand_pcg::{Pcg64, rand_core::Rng as _};
 use serde::{Deserialize, Serialize};
 
-use super::{Record, Sampled, is_refusal, pace, shares::Counted};
+use super::{Record, Sampled, pace, shares::Counted};
 use crate::stats::{self, Estimate};
 
 /// Whether the text of the second stands on the left: a coin for each picture.
@@ -26,7 +26,7 @@ pub struct Paired {
 /// Two configurations, compared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// Pictures that both captioned: words, evidence, contradictions and refusals are of these.
+    /// Pictures that both captioned: everything but time and dead letters is of these.
     pub both: u64,
     /// Words of the merged text, on average.
     pub words: Option<Paired>,
@@ -35,8 +35,14 @@ pub struct Comparison {
     /// Statements of a caption that something contradicts, on average; `None` where the records do
     /// not say.
     pub contradictions: Option<Paired>,
+    /// The share of captions that ended for want of tokens (`finish` is `length`).
+    pub truncated: Option<Paired>,
+    /// The share of captions that were cut because they began to repeat themselves.
+    pub repeated: Option<Paired>,
     /// The share of captions that begin as a refusal.
     pub refusals: Option<Paired>,
+    /// The share of captions of which no clause has any evidence.
+    pub unverified: Option<Paired>,
     /// Seconds for each captioned picture once the chain is full, each alone on the machine; the
     /// interval is that of two separate runs.
     pub seconds: Option<Paired>,
@@ -60,6 +66,9 @@ impl Comparison {
         let ratio = |top: fn(&Record) -> usize, bottom: fn(&Record) -> usize| {
             paired(&both, seed, top, bottom)
         };
+        let share = |has: fn(&Record) -> bool| {
+            paired(&both, seed, |record| usize::from(has(record)), |_| 1)
+        };
         let is_disputed = |record: &Record| record.disputed.is_some();
         let told = both.iter().any(|(a, b)| is_disputed(a) || is_disputed(b));
         Self {
@@ -67,7 +76,10 @@ impl Comparison {
             words: ratio(Record::words, |_| 1),
             grounded: ratio(Record::supported, |record| record.clauses),
             contradictions: ratio(|record| record.disputed.unwrap_or(0), |_| 1).filter(|_| told),
-            refusals: ratio(|record| usize::from(is_refusal(&record.caption)), |_| 1),
+            truncated: share(Record::is_truncated),
+            repeated: share(Record::is_repeated),
+            refusals: share(Record::is_refused),
+            unverified: share(Record::is_unverified),
             seconds: seconds(a, b),
             dead_a: Counted::new(a.dead.len() as u64, a.asked),
             dead_b: Counted::new(b.dead.len() as u64, b.asked),
@@ -80,8 +92,8 @@ impl Comparison {
 fn paired(
     both: &[(&Record, &Record)],
     seed: u64,
-    top: fn(&Record) -> usize,
-    bottom: fn(&Record) -> usize,
+    top: impl Fn(&Record) -> usize,
+    bottom: impl Fn(&Record) -> usize,
 ) -> Option<Paired> {
     if both.is_empty() {
         return None;

@@ -137,6 +137,24 @@ impl Record {
         self.clauses - self.unverified
     }
 
+    /// Whether its caption ended for want of tokens.
+    #[must_use]
+    pub fn is_truncated(&self) -> bool {
+        self.finish == "length"
+    }
+
+    /// Whether its caption was cut because it began to repeat itself.
+    #[must_use]
+    pub fn is_repeated(&self) -> bool {
+        self.finish == "repeat"
+    }
+
+    /// Whether its caption begins as a refusal.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        is_refusal(&self.caption)
+    }
+
     /// Whether nothing of it is supported.
     #[must_use]
     pub fn is_unverified(&self) -> bool {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Record, Sampled, is_refusal};
+use super::{Record, Sampled};
 use crate::stats::{self, Estimate};
 
 /// So many of so many, with the 95 % interval (Wilson) of their share.
@@ -70,9 +70,9 @@ impl Shares {
             each(|record| record.clauses),
         );
         Self {
-            truncated: count(|record| record.finish == "length"),
-            repeated: count(|record| record.finish == "repeat"),
-            refused: count(|record| is_refusal(&record.caption)),
+            truncated: count(Record::is_truncated),
+            repeated: count(Record::is_repeated),
+            refused: count(Record::is_refused),
             unverified: count(Record::is_unverified),
             unverified_clauses: stats::ratio_of(&unverified, Some(&clauses), seed),
             dead: Counted::new(sampled.dead.len() as u64, read),

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::{
     forecast::Forecast,
-    pairs::{self, Comparison},
+    pairs::{self, Comparison, Paired},
     shares::Shares,
     simulated::{Random, World, numbered},
     *,
@@ -301,6 +301,30 @@ fn differences_are_of_the_pictures_that_both_captioned() {
     assert_eq!(words.difference, crate::stats::Estimate::exact(1.0));
     assert_eq!(comparison.grounded.expect("clauses").difference.value, 0.0);
     assert!(comparison.contradictions.is_some());
+}
+
+#[test]
+fn a_limit_that_cuts_captions_short_shows_in_a_comparison() {
+    let of = |records: [Record; 4]| Sampled {
+        inputs: 4,
+        asked: 4,
+        captions: (0..).zip(records).collect(),
+        ..Sampled::default()
+    };
+    let whole = || record("one two", "stop", &["grounded"]);
+    let a = of([whole(), whole(), whole(), whole()]);
+    let b = of([
+        record("one", "length", &["unverified"]),
+        record("one", "length", &["grounded"]),
+        record("one one one", "repeat", &["unverified"]),
+        record("I'm sorry.", "stop", &["unverified"]),
+    ]);
+    let comparison = Comparison::of(&a, &b, 5);
+    let shares = |figure: &Option<Paired>| figure.as_ref().map(|paired| (paired.a, paired.b));
+    assert_eq!(shares(&comparison.truncated), Some((0.0, 0.5)));
+    assert_eq!(shares(&comparison.repeated), Some((0.0, 0.25)));
+    assert_eq!(shares(&comparison.refusals), Some((0.0, 0.25)));
+    assert_eq!(shares(&comparison.unverified), Some((0.0, 0.75)));
 }
 
 #[test]

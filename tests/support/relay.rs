@@ -13,7 +13,7 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 use vila2::kafka::{
-    Consumer, Gate, Inlet, KafkaPublisher, KafkaSettings, Status, publish::Feeder, read,
+    Consumer, Gate, Inlet, KafkaPublisher, KafkaSettings, Status, feeder::Feeder, read,
 };
 use vila2_actors::{
     ledger::{Admission, Ledger, Outcome},

@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 use serde_json::json;
 use vila2::{
     demo::server::{BadRequest, ImageServer, bad_requests},
-    kafka::{KafkaSettings, publish::Feeder},
+    kafka::{KafkaSettings, feeder::Feeder},
     scenes::{
         generate::{Format, Formats, write_dataset},
         random::SceneRng,

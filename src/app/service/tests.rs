@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     config::Sources,
     demo::server::ImageServer,
-    kafka::{Embedded, publish::Feeder},
+    kafka::{Embedded, feeder::Feeder},
 };
 
 /// A model that breaks with the first picture it is given.

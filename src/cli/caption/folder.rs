@@ -45,7 +45,19 @@ pub(super) fn run(
     if let Some(sidecars) = &mut sidecars {
         sidecars.catch_up(&folder).map_err(failed)?;
     }
-    if !folder.is_finished() {
+    let before = folder.totals().read();
+    if folder.is_finished() {
+        output::note(
+            "every input was answered by an earlier run; --again failed asks once more for the dead \
+             letters, --again all begins anew",
+        );
+    } else {
+        if before > 0 {
+            output::note(&format!(
+                "goes on: {} answered before",
+                output::plural(before, "input")
+            ));
+        }
         (folder, sidecars) = work(config, layers, inputs, sample, folder, sidecars)?;
     }
     close(&folder, arguments)?;
@@ -69,6 +81,7 @@ fn work(
         (Some(sample), _) => sample.first(PICTURES),
     };
     let gallery = Arc::new(Gallery::new(&folder.gallery(), shown)?);
+    let count = sample.as_ref().map(Sample::len).or(inputs.count());
     let job = Job {
         inputs,
         folder,
@@ -78,7 +91,7 @@ fn work(
     let ran = fill(config, layers, job, gallery, "captioning", |_, _| {})?;
     match ran.result {
         Ok(()) => Ok((ran.folder, ran.sidecars)),
-        Err(error) => Err(stopped(error, &ran.folder)),
+        Err(error) => Err(stopped(error, &ran.folder, count)),
     }
 }
 
@@ -145,9 +158,13 @@ fn failed(error: dataset::Error) -> Failure {
     }
 }
 
-fn stopped(error: captioning::Error, folder: &Folder) -> Failure {
+fn stopped(error: captioning::Error, folder: &Folder, count: Option<u64>) -> Failure {
+    let left = count.map(|count| count.saturating_sub(folder.totals().read()));
+    let left = left.map_or_else(String::new, |left| {
+        format!("; {} not answered yet", output::plural(left, "input"))
+    });
     let goes_on = format!(
-        "{}; the same command goes on from {}",
+        "{}{left}\n  give the same command again: it goes on where {} ends",
         counts(folder),
         folder.path().display()
     );

@@ -57,15 +57,30 @@ fn clauses_of_the_verdicts_alone() {
         let verdicts: Vec<_> = verdicts.iter().map(|name| (*name).to_owned()).collect();
         Text::Enriched
             .compose(&one, Some(&verdicts))
-            .map(|composed| composed.text)
+            .map(|composed| (composed.text, composed.clauses_left_out))
     };
+    let others = |kept: usize| one.clauses.len() - kept;
     assert_eq!(
         only(&["grounded", "read"]),
-        Ok("The red ring is on the left. The text reads \"exit\".".to_owned())
+        Ok((
+            "The red ring is on the left. The text reads \"exit\".".to_owned(),
+            others(2)
+        ))
     );
     assert_eq!(
         only(&["inferred"]),
-        Ok("The red ring is left of the blue star.".to_owned())
+        Ok((
+            "The red ring is left of the blue star.".to_owned(),
+            others(1)
+        ))
+    );
+    let whole = Text::Enriched.compose(&one, None).unwrap();
+    assert_eq!(whole.clauses_left_out, 0);
+    let verdicts = ["read".to_owned()];
+    let original = Text::Mix(1.0).compose(&one, Some(&verdicts)).unwrap();
+    assert_eq!(
+        original.clauses_left_out, 0,
+        "the original, drawn for certain"
     );
     let mut bare = record("a", "file:///a", "00");
     bare["clauses"] = json!([{ "text": "A ring.", "verdict": "unverified", "evidence": [] }]);

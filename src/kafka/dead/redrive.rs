@@ -15,7 +15,7 @@ use super::{
 };
 use crate::kafka::{
     Error, KafkaSettings,
-    publish::Feeder,
+    feeder::Feeder,
     read::{Received, bounds, read_to_end},
 };
 

@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Instant};
 use vila2_actors::{annotation::Finish, error::ModelError, ports::RequestId};
 
 use super::{
-    Decoder, Embedder, Endings, Rules, Running, Search, cache::Cache, row::Row, search::Chosen,
+    Decoder, Embedder, Endings, Rules, Running, Search, kv::Cache, row::Row, search::Chosen,
 };
 use join::Group;
 use waste::Waste;

@@ -10,7 +10,7 @@ use vila2_actors::error::ModelError;
 
 use super::{
     Decoder, Embedder,
-    cache::{Cache, Element, RowOf},
+    kv::{Cache, Element, RowOf},
     logits::argmax,
     rules::Rules,
 };
@@ -117,7 +117,7 @@ pub fn check(
         row: 0,
         length,
     });
-    let joined = Cache::gather(decoder.allocator(), &rows)?;
+    let joined = Cache::gather(&decoder.memory(), &rows)?;
     let (next, grown) = step(decoder, embedder, &joined, &LENGTHS, id(1))?;
     same(decoder, "a step of two joined rows", &next, pair(1))?;
     let (next, _) = step(

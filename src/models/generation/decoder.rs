@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use half::f16;
 use ort::{
-    memory::Allocator,
     session::{Session, SessionInputValue},
     value::TensorElementType,
     value::{DynValue, Tensor, ValueType},
@@ -12,7 +11,7 @@ use ort::{
 use vila2_actors::error::ModelError;
 
 use super::{
-    cache::{Cache, Element},
+    kv::{Cache, Element, Host, Memory},
     layout::{Feed, Layout},
     run_error,
     tensors::floats,
@@ -221,10 +220,10 @@ impl Decoder {
         self.element
     }
 
-    /// The allocator of the session: what it frees, the next step takes again.
+    /// Where its caches lie: what the session frees, the next step takes again.
     #[must_use]
-    pub fn allocator(&self) -> &Allocator {
-        self.session.allocator()
+    pub fn memory(&self) -> impl Memory + '_ {
+        Host(self.session.allocator())
     }
 
     /// A cache of no positions, for the first run of `rows` rows.
@@ -234,7 +233,7 @@ impl Decoder {
     pub fn empty_cache(&self, rows: usize) -> Result<Cache, ModelError> {
         let shapes: Vec<(usize, usize)> = self.past.iter().map(|(_, shape)| *shape).collect();
         let kind = (self.element, self.layout);
-        Cache::empty(self.allocator(), kind, rows, &shapes)
+        Cache::empty(&self.memory(), kind, rows, &shapes)
     }
 
     /// A first run, of a row alone in several of at most `most` positions each: no more logits than

@@ -17,8 +17,8 @@ use ort::{
 use vila2_actors::error::ModelError;
 
 use super::{
-    cache::{Cache, Element, RowOf},
     decoder::last_logits,
+    kv::{Cache, Element, Host, RowOf},
     layout::Layout,
     run_error,
     tensors::{append_f32, floats},
@@ -311,14 +311,14 @@ impl Seq2Seq {
     /// # Errors
     /// [`ModelError::Run`] where memory cannot be had.
     pub fn gather(&self, state: &mut State, rows: &[usize], asked: bool) -> Result<(), ModelError> {
-        let allocator = self.next.session.allocator();
+        let memory = Host(self.next.session.allocator());
         let of = |cache: &Cache| {
             let row = |row: &usize| RowOf {
                 cache,
                 row: *row,
                 length: cache.length(),
             };
-            Cache::gather(allocator, &rows.iter().map(row).collect::<Vec<_>>())
+            Cache::gather(&memory, &rows.iter().map(row).collect::<Vec<_>>())
         };
         state.growing = of(&state.growing)?;
         if asked {

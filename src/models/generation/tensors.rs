@@ -4,7 +4,7 @@ use half::f16;
 use ort::value::{DynValue, Tensor, TensorElementType};
 use vila2_actors::error::ModelError;
 
-use super::{cache::Element, run_error};
+use super::{kv::Element, run_error};
 
 /// A tensor of this element type; `what` it is, for errors.
 ///

@@ -10,8 +10,9 @@ use vila2_actors::error::ModelError;
 use super::{Tiles, features::Features};
 use crate::models::{
     generation::{
-        cache::Element,
-        finite, run_error,
+        finite,
+        kv::Element,
+        run_error,
         tensors::{append_f32, floats},
     },
     hub::{Fault, Graph},

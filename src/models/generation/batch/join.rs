@@ -6,7 +6,7 @@ use vila2_actors::error::ModelError;
 
 use super::Batch;
 use crate::models::generation::{
-    cache::{Cache, RowOf},
+    kv::{Cache, RowOf},
     row::Row,
 };
 
@@ -48,7 +48,7 @@ impl Batch {
                         row: at,
                         length: row.cached(),
                     };
-                    cache.put(slot, source)?;
+                    cache.put(&self.decoder.memory(), slot, source)?;
                     self.rows[slot] = row;
                 }
             }
@@ -90,7 +90,7 @@ impl Batch {
                 kept.push(row);
             }
         }
-        self.cache = Some(Cache::gather(self.decoder.allocator(), &from)?);
+        self.cache = Some(Cache::gather(&self.decoder.memory(), &from)?);
         self.rows = kept;
         self.figures.rebuilds += 1;
         self.waste.rebuilt(started.elapsed());

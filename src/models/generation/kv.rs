@@ -1,19 +1,46 @@
 //! The KV cache of a batch: one key and one value tensor per layer, `[rows, heads, length, dim]`.
 //!
 //! The tensors are ONNX Runtime's own values. What a step gives out (`present.*`) goes back in as
-//! `past_key_values.*` without a copy; the host touches them only when rows join or leave. Where a
-//! row shorter than the cache stands in it, its [`Layout`] says; what lies beside it is masked, and
-//! may be anything finite.
+//! `past_key_values.*` without a copy; they are touched only when rows join or leave, by the
+//! [`Memory`] in which they lie. Where a row shorter than the cache stands in it, its [`Layout`]
+//! says; what lies beside it is masked, and may be anything finite.
+//!
+//! ```text
+//! host   memory of the processor
+//! ```
 
-use half::f16;
-use ort::{
-    memory::Allocator,
-    value::{DynTensor, DynValue},
-    value::{PrimitiveTensorElementType, TensorElementType},
-};
+mod host;
+
+use std::fmt;
+
+use ort::value::{DynValue, TensorElementType};
 use vila2_actors::error::ModelError;
 
+pub use self::host::Host;
 use super::{layout::Layout, run_error};
+
+/// The memory that caches lie in: makes their tensors, and moves rows between them. A device's would
+/// stand beside [`Host`].
+pub trait Memory: fmt::Debug {
+    /// A tensor of this shape, whose content is not defined.
+    ///
+    /// # Errors
+    /// [`ModelError::Run`] where memory cannot be had.
+    fn tensor(&self, element: Element, shape: [usize; 4]) -> Result<DynValue, ModelError>;
+
+    /// Copies a row of `source`, one of the tensors of `row.cache`, into row `slot` of `target`.
+    /// What lies beside it there becomes finite.
+    ///
+    /// # Errors
+    /// [`ModelError::Run`] where the shapes do not fit.
+    fn copy_row(
+        &self,
+        target: &mut DynValue,
+        slot: usize,
+        source: &DynValue,
+        row: &RowOf<'_>,
+    ) -> Result<(), ModelError>;
+}
 
 /// Element type of a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +62,7 @@ impl Element {
         }
     }
 
-    fn ort(self) -> TensorElementType {
+    pub(super) fn ort(self) -> TensorElementType {
         match self {
             Self::F32 => TensorElementType::Float32,
             Self::F16 => TensorElementType::Float16,
@@ -84,14 +111,14 @@ impl Cache {
 
     /// A cache of length 0: what the first step is fed. `shapes` are (heads, dim) per tensor.
     pub(super) fn empty(
-        allocator: &Allocator,
+        memory: &dyn Memory,
         (element, layout): (Element, Layout),
         rows: usize,
         shapes: &[(usize, usize)],
     ) -> Result<Self, ModelError> {
         let values = shapes
             .iter()
-            .map(|&(heads, dim)| new_tensor(allocator, element, [rows, heads, 0, dim]))
+            .map(|&(heads, dim)| memory.tensor(element, [rows, heads, 0, dim]))
             .collect::<Result<_, _>>()?;
         Ok(Self::from_present(values, (element, layout), rows, 0))
     }
@@ -112,7 +139,7 @@ impl Cache {
     ///
     /// # Errors
     /// [`ModelError::Run`] where memory cannot be had.
-    pub fn gather(allocator: &Allocator, rows: &[RowOf<'_>]) -> Result<Self, ModelError> {
+    pub fn gather(memory: &dyn Memory, rows: &[RowOf<'_>]) -> Result<Self, ModelError> {
         let (Some(first), Some(length)) = (rows.first(), rows.iter().map(|r| r.length).max())
         else {
             return Err(ModelError::Run("a cache of no rows".to_owned()));
@@ -121,9 +148,9 @@ impl Cache {
         let mut values = Vec::with_capacity(first.cache.values.len());
         for (at, value) in first.cache.values.iter().enumerate() {
             let (_, heads, _, dim) = shape_of(value)?;
-            let mut target = new_tensor(allocator, element, [rows.len(), heads, length, dim])?;
+            let mut target = memory.tensor(element, [rows.len(), heads, length, dim])?;
             for (slot, row) in rows.iter().enumerate() {
-                copy_row(&mut target, slot, &row.cache.values[at], row)?;
+                memory.copy_row(&mut target, slot, &row.cache.values[at], row)?;
             }
             values.push(target);
         }
@@ -135,22 +162,17 @@ impl Cache {
     ///
     /// # Errors
     /// [`ModelError::Run`] where the shapes do not fit.
-    pub fn put(&mut self, slot: usize, row: RowOf<'_>) -> Result<(), ModelError> {
+    pub fn put(
+        &mut self,
+        memory: &dyn Memory,
+        slot: usize,
+        row: RowOf<'_>,
+    ) -> Result<(), ModelError> {
         for (target, source) in self.values.iter_mut().zip(&row.cache.values) {
-            copy_row(target, slot, source, &row)?;
+            memory.copy_row(target, slot, source, &row)?;
         }
         Ok(())
     }
-}
-
-fn new_tensor(
-    allocator: &Allocator,
-    element: Element,
-    shape: [usize; 4],
-) -> Result<DynValue, ModelError> {
-    DynTensor::new(allocator, element.ort(), shape)
-        .map(ort::value::Value::into_dyn)
-        .map_err(run_error("the KV cache cannot be allocated"))
 }
 
 fn shape_of(value: &DynValue) -> Result<(usize, usize, usize, usize), ModelError> {
@@ -165,62 +187,9 @@ fn shape_of(value: &DynValue) -> Result<(usize, usize, usize, usize), ModelError
     }
 }
 
-fn copy_row(
-    target: &mut DynValue,
-    slot: usize,
-    source: &DynValue,
-    row: &RowOf<'_>,
-) -> Result<(), ModelError> {
-    match row.cache.element {
-        Element::F32 => copy_row_of::<f32>(target, slot, source, row),
-        Element::F16 => copy_row_of::<f16>(target, slot, source, row),
-    }
-}
-
-fn copy_row_of<T: PrimitiveTensorElementType + Copy + Default>(
-    target: &mut DynValue,
-    slot: usize,
-    source: &DynValue,
-    row: &RowOf<'_>,
-) -> Result<(), ModelError> {
-    let (rows, heads, target_length, dim) = shape_of(target)?;
-    let (source_rows, source_heads, source_length, source_dim) = shape_of(source)?;
-    if slot >= rows
-        || row.row >= source_rows
-        || (heads, dim) != (source_heads, source_dim)
-        || row.length > target_length.min(source_length)
-    {
-        return Err(ModelError::Run(format!(
-            "row {} of a KV cache {:?} with {} positions does not fit row {slot} of {:?}",
-            row.row,
-            &source.shape()[..],
-            row.length,
-            &target.shape()[..]
-        )));
-    }
-    let unreadable = run_error("the KV cache cannot be read");
-    let (_, from) = source.try_extract_tensor::<T>().map_err(&unreadable)?;
-    let (_, to) = target.try_extract_tensor_mut::<T>().map_err(&unreadable)?;
-    let layout = row.cache.layout;
-    let taken = layout.range(row.length, source_length);
-    let given = layout.range(row.length, target_length);
-    for head in 0..heads {
-        let start = (row.row * heads + head) * source_length;
-        let from = &from[(start + taken.start) * dim..(start + taken.end) * dim];
-        let start = (slot * heads + head) * target_length * dim;
-        let to = &mut to[start..start + target_length * dim];
-        // A masked position still takes part as zero times its value, and NaN times zero is NaN:
-        // nothing of the row that was here before may stay.
-        to[..given.start * dim].fill(T::default());
-        to[given.end * dim..].fill(T::default());
-        to[given.start * dim..given.end * dim].copy_from_slice(from);
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use ort::value::Tensor;
+    use ort::{memory::Allocator, value::Tensor};
 
     use super::*;
     use crate::models::Runtime;
@@ -260,7 +229,7 @@ mod tests {
                 length: 1,
             },
         ];
-        let joined = Cache::gather(&Allocator::default(), &rows).expect("gathered");
+        let joined = Cache::gather(&Host(&Allocator::default()), &rows).expect("gathered");
         assert_eq!((joined.rows(), joined.length()), (2, 3));
         assert_eq!(numbers(&joined), [10.0, 11.0, 12.0, 0.0, 0.0, 1.0]);
     }
@@ -272,11 +241,12 @@ mod tests {
         }
         let (mut long, short) = (padded(3, Layout::Right), padded(2, Layout::Right));
         let rows = [row(&long, 1, 3), row(&short, 0, 1)];
-        let joined = Cache::gather(&Allocator::default(), &rows).expect("gathered");
+        let joined = Cache::gather(&Host(&Allocator::default()), &rows).expect("gathered");
         assert_eq!(numbers(&joined), [10.0, 11.0, 12.0, 0.0, 0.0, 0.0]);
         let (_, data) = long.values[0].try_extract_tensor_mut().expect("f32");
         data.fill(f32::NAN);
-        long.put(0, row(&short, 1, 2)).expect("fits");
+        long.put(&Host(&Allocator::default()), 0, row(&short, 1, 2))
+            .expect("fits");
         assert_eq!(numbers(&long)[..3], [10.0, 11.0, 0.0]);
     }
 
@@ -288,7 +258,8 @@ mod tests {
             row: 1,
             length: 2,
         };
-        long.put(0, row).expect("fits");
+        long.put(&Host(&Allocator::default()), 0, row)
+            .expect("fits");
         assert_eq!(numbers(&long), [0.0, 10.0, 11.0, 10.0, 11.0, 12.0]);
     }
 
@@ -302,7 +273,8 @@ mod tests {
             row: 1,
             length: 1,
         };
-        long.put(1, row).expect("fits");
+        long.put(&Host(&Allocator::default()), 1, row)
+            .expect("fits");
         assert_eq!(numbers(&long)[3..], [0.0, 0.0, 11.0]);
     }
 
@@ -314,6 +286,9 @@ mod tests {
             row: 0,
             length: 3,
         };
-        assert!(matches!(short.put(0, row), Err(ModelError::Run(_))));
+        assert!(matches!(
+            short.put(&Host(&Allocator::default()), 0, row),
+            Err(ModelError::Run(_))
+        ));
     }
 }

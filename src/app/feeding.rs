@@ -15,7 +15,7 @@ use std::{
 use crate::{
     kafka::{
         self, KafkaSettings,
-        publish::{Feeder, key},
+        feeder::{Feeder, key},
     },
     requests::{Fault, Input, Position, resume::Resume},
 };
