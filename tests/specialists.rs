@@ -8,7 +8,10 @@ mod support;
 use std::fs;
 
 use serde_json::Value;
-use support::program::{refused, run};
+use support::{
+    completions::{Completions, MODEL, Reply},
+    program::{refused, run},
+};
 
 const TABLES: &str = r#"
 [[specialists]]
@@ -107,4 +110,77 @@ fn two_that_answer_and_one_that_grounds_stand_beside_the_built_in_three() {
     assert_eq!(record["answers"].as_array().unwrap().len(), 1);
     let ran = run(&["caption", "--without", "detail", &one]);
     refused(&ran, 2, &["--without detail", "ground, relate, read_text"]);
+}
+
+#[test]
+fn a_server_relates_what_the_shipped_model_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let drawn = [
+        "scenes",
+        "generate",
+        "--count=6",
+        "--seed=12",
+        "--out",
+        &path("drawn"),
+    ];
+    assert_eq!(run(&drawn).code, 0);
+    // It says of the first two things what no box can show, and of a third what is not there.
+    let server = Completions::start(|question| {
+        let asked = question.body["messages"][0]["content"][1]["text"].clone();
+        let asked = asked.as_str().unwrap_or_default();
+        match asked.strip_prefix("How do these stand: ") {
+            Some(names) => {
+                let mut names = names.trim_end_matches('?').split(", ");
+                let (one, other) = (names.next().unwrap(), names.next().unwrap());
+                Reply::Text(format!(
+                    "{one} is behind {other}, I think. The unicorn is above {one}."
+                ))
+            }
+            None => Reply::Size,
+        }
+    });
+    let tables = format!(
+        "[models.far]\nendpoint = \"{}\"\nmodel = \"{MODEL}\"\n[stages.relate]\nmodel = \"far\"\n\
+         prompt = \"How do these stand: {{things}}?\"\nmode = \"required\"\n",
+        server.url()
+    );
+    fs::write(path("vila2.toml"), tables).unwrap();
+    let (config, images) = (path("vila2.toml"), path("drawn/images"));
+    let ran = run(&["--config", &config, "caption", "--json", &images]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let records: Vec<Value> = (ran.stdout.lines())
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(records.len(), 6);
+    let mut related = 0;
+    for record in &records {
+        let things = record["grounding"].as_array().unwrap();
+        let spatial = record["spatial"].as_array().unwrap();
+        if things.len() < 2 {
+            assert_eq!(spatial.len(), 0, "one thing alone");
+            continue;
+        }
+        related += 1;
+        let [one] = &spatial[..] else {
+            panic!("{spatial:?}");
+        };
+        assert_eq!(
+            (&one["subject"], &one["relation"], &one["object"]),
+            (&"g0".into(), &"behind".into(), &"g1".into())
+        );
+        assert_eq!(one["score"], 0.5, "the server gives no probabilities");
+        let clauses = record["clauses"].as_array().unwrap().iter();
+        let inferred: Vec<_> = clauses
+            .filter(|clause| clause["verdict"] == "inferred")
+            .collect();
+        let words = inferred[0]["text"].as_str().unwrap();
+        assert!(
+            inferred.len() == 1 && words.contains(" is behind the "),
+            "{words}"
+        );
+        assert_eq!(record["models"]["relate"]["model"], "far");
+    }
+    assert!(related > 2, "{related} pictures with two things");
+    assert_eq!(server.questions().len(), related, "one question each");
 }

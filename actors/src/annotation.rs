@@ -121,6 +121,21 @@ impl Relation {
             Self::Near => "near",
         }
     }
+
+    /// What the object is to the subject then, where that is in the list.
+    #[must_use]
+    pub fn converse(self) -> Option<Self> {
+        match self {
+            Self::LeftOf => Some(Self::RightOf),
+            Self::RightOf => Some(Self::LeftOf),
+            Self::Above => Some(Self::Below),
+            Self::Below => Some(Self::Above),
+            Self::InFrontOf => Some(Self::Behind),
+            Self::Behind => Some(Self::InFrontOf),
+            Self::Near => Some(Self::Near),
+            Self::Inside | Self::On => None,
+        }
+    }
 }
 
 /// How two groundings stand to each other.

@@ -97,6 +97,8 @@ pub enum Task {
         /// Name of the engine.
         engine: String,
     },
+    /// The same, by a generator that says so in sentences.
+    State(Asking),
     /// Lines of text.
     ReadText {
         /// Name of the engine.
@@ -123,6 +125,10 @@ pub struct Asking {
 
 /// What stands for the caption in a specialist's prompt.
 pub const CAPTION: &str = "{caption}";
+
+/// What stands for the names of the things that have boxes, in the prompt of a specialist that comes
+/// after those which find them.
+pub const THINGS: &str = "{things}";
 
 /// A specialist, and how it takes part.
 #[derive(Debug, Clone)]

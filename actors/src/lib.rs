@@ -13,7 +13,9 @@ pub mod image;
 pub mod annotation;
 pub mod assignment;
 
+pub mod names;
 pub mod phrases;
+pub mod statements;
 
 pub mod rules;
 

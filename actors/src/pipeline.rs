@@ -160,7 +160,7 @@ impl Starting<'_> {
         // Models of different kinds may have one name.
         let key = format!("{} {name}", config.task.kind());
         match &config.task {
-            Task::Ground(_) | Task::Transcribe(_) | Task::Answer(_) => {
+            Task::Ground(_) | Task::State(_) | Task::Transcribe(_) | Task::Answer(_) => {
                 self.generator(stage, name).map(Expert::Generate)
             }
             Task::Relate { .. } => self.batch(

@@ -12,6 +12,7 @@ use crate::{
     phrases,
     ports::{Generated, Located, Place, Placed},
     stage::Specialist,
+    statements,
 };
 
 /// The engine that answers a specialist.
@@ -41,7 +42,10 @@ impl Task {
     #[must_use]
     pub fn asking(&self) -> Option<&Asking> {
         match self {
-            Self::Ground(asking) | Self::Transcribe(asking) | Self::Answer(asking) => Some(asking),
+            Self::Ground(asking)
+            | Self::State(asking)
+            | Self::Transcribe(asking)
+            | Self::Answer(asking) => Some(asking),
             Self::Relate { .. } | Self::ReadText { .. } => None,
         }
     }
@@ -50,9 +54,10 @@ impl Task {
     #[must_use]
     pub fn engine(&self) -> &str {
         match self {
-            Self::Ground(asking) | Self::Transcribe(asking) | Self::Answer(asking) => {
-                &asking.engine
-            }
+            Self::Ground(asking)
+            | Self::State(asking)
+            | Self::Transcribe(asking)
+            | Self::Answer(asking) => &asking.engine,
             Self::Relate { engine } | Self::ReadText { engine } => engine,
         }
     }
@@ -62,7 +67,7 @@ impl Task {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Ground(_) => "ground",
-            Self::Relate { .. } => "relate",
+            Self::Relate { .. } | Self::State(_) => "relate",
             Self::ReadText { .. } | Self::Transcribe(_) => "read_text",
             Self::Answer(_) => "answer",
         }
@@ -70,7 +75,12 @@ impl Task {
 
     /// Whether there is nothing to ask about this picture.
     pub(crate) fn has_nothing_to_ask(&self, draft: &Draft) -> bool {
-        matches!(self, Self::Relate { .. }) && draft.grounding.is_empty()
+        match self {
+            Self::Relate { .. } => draft.grounding.is_empty(),
+            // Nothing can be said of one thing alone, and an answer costs a generation.
+            Self::State(_) => draft.grounding.len() < 2,
+            _ => false,
+        }
     }
 
     /// Notes a generator's text. Ids go on where those of other specialists end.
@@ -97,6 +107,10 @@ impl Task {
                 tokens,
                 finish,
             });
+            return;
+        }
+        if let Self::State(_) = self {
+            note_statements(draft, &generated);
             return;
         }
         if let Some(placed) = generated.placed {
@@ -151,6 +165,44 @@ impl Task {
             }
         }
         note_lines(draft, lines);
+    }
+}
+
+/// How sure a statement is whose words have no probabilities.
+const NEUTRAL: f32 = 0.5;
+
+/// Notes the relations that a text states. What is known already is not said twice, and what
+/// contradicts it is left out: who was asked first is believed.
+fn note_statements(draft: &mut Draft, generated: &Generated) {
+    let found = statements::parse(&generated.text, &draft.grounding);
+    let mut skipped = found.skipped;
+    for stated in found.stated {
+        let is_about = |known: &SpatialRelation, subject: &str, object: &str| {
+            known.subject == subject && known.object == object
+        };
+        let (subject, object) = (stated.subject.as_str(), stated.object.as_str());
+        let converse = stated.relation.converse();
+        let is_taken = draft.spatial.iter().any(|known| {
+            let relation = Some(known.relation);
+            // Said the same way or the other way round; or its opposite.
+            (is_about(known, subject, object) || is_about(known, object, subject))
+                && (relation == Some(stated.relation) || relation == converse)
+        });
+        if is_taken {
+            skipped += 1;
+            continue;
+        }
+        draft.spatial.push(SpatialRelation {
+            id: format!("s{}", draft.spatial.len()),
+            score: generated.certainty.of(&stated.stretch).unwrap_or(NEUTRAL),
+            subject: stated.subject,
+            relation: stated.relation,
+            object: stated.object,
+        });
+    }
+    if skipped > 0 {
+        let id = &draft.request.id;
+        tracing::debug!(id, skipped, "statements that add no relation");
     }
 }
 

@@ -98,7 +98,7 @@ pub(super) fn load(config: &Config, layers: &Layers) -> Result<Models, Faults> {
         }
         (models.text_readers).insert(name.clone(), models::ppocr::load(&reader));
     }
-    if stages.asked().any(|one| one.kind == Kind::Relate) {
+    if (stages.asked()).any(|one| one.kind == Kind::Relate && !one.is_prompted()) {
         (models.relaters).insert(GEOMETRY.to_owned(), models::relate::load());
     }
     if faults.is_empty() {

@@ -252,6 +252,7 @@ fn specialist(specialist: &Specialist) -> SpecialistConfig {
     let task = match specialist.kind {
         Kind::Ground => Task::Ground(asking()),
         Kind::Answer => Task::Answer(asking()),
+        Kind::Relate if specialist.is_prompted() => Task::State(asking()),
         Kind::Relate => Task::Relate { engine },
         Kind::ReadText if specialist.is_prompted() => Task::Transcribe(asking()),
         Kind::ReadText => Task::ReadText { engine },

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use vila2_actors::{config::CAPTION, sampling::Sampling, stage::Stage};
+use vila2_actors::{
+    config::{CAPTION, THINGS},
+    sampling::Sampling,
+    stage::Stage,
+};
 
 use super::{
     Model,
@@ -40,7 +44,7 @@ pub struct Specialist {
     pub name: String,
     /// What it is asked for.
     pub kind: Kind,
-    /// A name in `[models]`, or [`GEOMETRY`] for [`Kind::Relate`].
+    /// A name in `[models]`, or [`GEOMETRY`] for [`Kind::Relate`] without a prompt.
     pub model: String,
     /// One is chosen per image; none where no generator is asked.
     pub prompts: Vec<String>,
@@ -97,13 +101,6 @@ const BUILT_IN: [(&str, Kind); 3] = [
 
 /// The most tokens of an answer, where the table of a specialist says nothing.
 const TOKENS: u32 = 160;
-
-impl Kind {
-    /// Whether a generator must be asked, by prompt; one that reads text may be.
-    fn needs_prompt(self) -> bool {
-        matches!(self, Self::Ground | Self::Answer)
-    }
-}
 
 impl Stages {
     /// Those that are not off.
@@ -164,7 +161,7 @@ pub(super) fn read(
             if text.contains(CAPTION) {
                 return Err(format!("{text:?} has {CAPTION}, which is what it asks for"));
             }
-            Ok(())
+            before_boxes(text)
         });
         CaptionStage {
             model: model_name(caption, models, &[]),
@@ -244,18 +241,34 @@ fn specialist(
         Mode::Optional
     };
     let model = model_name(section, models, own);
-    if kind == Kind::Relate && model != GEOMETRY && !section.is_wrong("model") {
-        let problem = format!("{model:?} cannot relate boxes");
-        section.fault("model", &problem, GEOMETRY);
+    let has_prompt = section.has("prompt") || section.has("prompts");
+    let is_geometry = kind == Kind::Relate && model == GEOMETRY;
+    if is_geometry && has_prompt {
+        let key = if section.has("prompt") {
+            "prompt"
+        } else {
+            "prompts"
+        };
+        let problem = "is a question, and geometry relates boxes without one";
+        let accepted = "no prompt, or the name of a model that answers questions as `model`";
+        section.fault(key, problem, accepted);
     }
-    let may_be = kind == Kind::ReadText && (section.has("prompt") || section.has("prompts"));
-    let (prompts, max_tokens, sampling) = if kind.needs_prompt() || may_be {
+    let is_asked = match kind {
+        Kind::Relate => !is_geometry && !section.is_wrong("model"),
+        Kind::ReadText => has_prompt,
+        Kind::Ground | Kind::Answer => true,
+    };
+    let (prompts, max_tokens, sampling) = if is_asked {
         let tokens = if section.has("max_tokens") {
             count(section, "max_tokens", 1..=8_192)
         } else {
             TOKENS
         };
-        (prompts(section), tokens, sampling(section))
+        let fits = match kind {
+            Kind::Ground => before_boxes,
+            _ => |_: &str| Ok(()),
+        };
+        (prompts(section, fits), tokens, sampling(section))
     } else {
         (Vec::new(), 0, Sampling::default())
     };
@@ -282,10 +295,21 @@ fn specialist(
     }
 }
 
+/// A prompt that is asked before there are things with boxes.
+fn before_boxes(text: &str) -> Result<(), String> {
+    if text.contains(THINGS) {
+        return Err(format!(
+            "{text:?} has {THINGS}, and boxes are found only later or by its answer"
+        ));
+    }
+    Ok(())
+}
+
 /// `prompts`, else the one `prompt`.
-fn prompts(section: &Section<'_>) -> Vec<String> {
+fn prompts(section: &Section<'_>, fits: fn(&str) -> Result<(), String>) -> Vec<String> {
+    let fits = |text: &str| not_empty(text).and_then(|()| fits(text));
     if !section.has("prompts") {
-        return vec![section.text("prompt", "a text", not_empty)];
+        return vec![section.text("prompt", "a text", fits)];
     }
     if section.has("prompt") {
         let problem = "stands beside `prompt`, and only one of them can be asked";
@@ -294,7 +318,7 @@ fn prompts(section: &Section<'_>) -> Vec<String> {
     if section.is_empty_list("prompts") {
         section.fault("prompts", "is empty", "at least one prompt");
     }
-    section.texts("prompts", "a list of texts", not_empty)
+    section.texts("prompts", "a list of texts", fits)
 }
 
 /// `sampling`, where it is there.

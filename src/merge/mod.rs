@@ -8,17 +8,15 @@
 //! asked to merge: a merge by a language model raised hallucination in the paper (arXiv
 //! 2407.17453, section on specialists).
 
-mod names;
 mod place;
 mod sentences;
 mod writing;
 
 use vila2_actors::{
     annotation::{Clause, Finish, Merged, TextLine, Verdict},
+    names::Names,
     ports::{MergeInput, Merger},
 };
-
-use self::names::Names;
 
 /// Bumped whenever the same findings give another text.
 const VERSION: &str = "sentences/2";

@@ -24,7 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub enum Reply {
     /// Says the size of the picture, as `100x80`.
     Size,
-    /// The same, as one that ran out of tokens.
+    /// Says this.
+    Text(String),
+    /// Says the size, as one that ran out of tokens.
     Unfinished,
     /// A status with the words of an error, and `Retry-After` in seconds.
     Status(u16, &'static str, Option<u64>),
@@ -233,6 +235,7 @@ impl Shared {
     fn answer(&self, stream: &mut TcpStream, question: &Question) -> std::io::Result<()> {
         let [width, height] = question.size;
         let mut finish = "stop";
+        let mut text = format!(" {width}x{height}");
         match (self.script)(question) {
             Reply::Cut => return Ok(()),
             Reply::Status(status, words, after) => {
@@ -250,6 +253,7 @@ impl Shared {
                 drop(self.changed.wait_timeout_while(self.lock(), second, alone));
             }
             Reply::Unfinished => finish = "length",
+            Reply::Text(own) => text = own,
             Reply::Size => {}
         }
         let answer = json!({
@@ -257,7 +261,7 @@ impl Shared {
             "object": "chat.completion",
             "choices": [{
                 "index": 0,
-                "message": { "role": "assistant", "content": format!(" {width}x{height}") },
+                "message": { "role": "assistant", "content": text },
                 "finish_reason": finish,
             }],
             "usage": { "prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14 },

@@ -6,11 +6,12 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::{Exit, Next, choice, generation, pass, take_up};
 use crate::{
-    config::{CAPTION, SpecialistConfig},
+    config::{CAPTION, SpecialistConfig, THINGS},
     delivery::Worked,
     engine::{Ask as Asks, Question, Ticket},
     envelope::Envelope,
     message::{AskMessage, Draft},
+    names::Names,
     ports::{Located, Prompt},
     sampling::Sampling,
     task::{self, Expert, Found},
@@ -72,9 +73,7 @@ impl Ask {
                 let mut prompt = self.prompt(draft);
                 // The record has the prompt as it is configured; the caption it has already.
                 let text = Arc::clone(&prompt.text);
-                if text.contains(CAPTION) {
-                    prompt.text = text.replace(CAPTION, &draft.caption.text).into();
-                }
+                prompt.text = filled(&text, draft);
                 engine.ask(Asks {
                     question: Question { image, prompt },
                     ticket: Ticket::new(self.exit.stage, &mut envelope.delivery, timeout),
@@ -156,4 +155,19 @@ impl Ask {
             }
         }
     }
+}
+
+/// A prompt with what it has placeholders for; what stands in their place is not filled again.
+fn filled(prompt: &Arc<str>, draft: &Draft) -> Arc<str> {
+    if !prompt.contains(CAPTION) && !prompt.contains(THINGS) {
+        return Arc::clone(prompt);
+    }
+    let names = Names::of(&draft.grounding);
+    let things: Vec<_> = (draft.grounding.iter())
+        .filter_map(|thing| names.get(&thing.id))
+        .collect();
+    let parts: Vec<_> = (prompt.split(THINGS))
+        .map(|part| part.replace(CAPTION, &draft.caption.text))
+        .collect();
+    parts.join(&things.join(", ")).into()
 }

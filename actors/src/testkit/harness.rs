@@ -331,7 +331,7 @@ impl Harness {
 /// Where it asks none.
 pub fn asking<'a>(config: &'a mut ChainConfig, name: &str) -> &'a mut Asking {
     match &mut config.specialist_mut(name).task {
-        Task::Ground(asking) | Task::Answer(asking) => asking,
+        Task::Ground(asking) | Task::State(asking) | Task::Answer(asking) => asking,
         task => panic!("bug: {} asks no generator", task.kind()),
     }
 }

@@ -111,8 +111,23 @@ fn wrong_specialists_are_told_with_their_keys() {
         ),
         (
             "[[specialists]]\nname = 'x'\nkind = 'relate'\nmodel = 'scenes'",
-            "stages.x.model",
-            "cannot relate",
+            "stages.x.prompt",
+            "missing",
+        ),
+        (
+            "[stages.relate]\nprompt = 'Where are {things}?'",
+            "stages.relate.prompt",
+            "geometry relates boxes without one",
+        ),
+        (
+            "[stages.ground]\nprompt = 'Where are {things}?'",
+            "stages.ground.prompt",
+            "boxes are found only later",
+        ),
+        (
+            "[stages.caption]\nprompts = ['What of {things}?']",
+            "stages.caption.prompts",
+            "boxes are found only later",
         ),
         (
             "[[specialists]]\nname = 'x'\nkind = 'answer'\nmodel = 'scenes'\nprompt = 'x'\nreads = 'json'",

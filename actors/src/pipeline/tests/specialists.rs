@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    annotation::{Finish, Status},
+    annotation::{Finish, Relation, SpatialRelation, Status},
     config::{Asking, Mode, SpecialistConfig, Task},
     sampling::Sampling,
     stage::Stage,
@@ -136,6 +136,60 @@ async fn a_chain_without_specialists_captions() {
     for record in chain.captions().values() {
         assert_eq!(record.status, Status::Complete);
         assert!(record.grounding.is_empty() && record.answers.is_empty());
+    }
+    chain.finish().await;
+}
+
+#[tokio::test]
+async fn a_generator_relates_what_has_boxes_and_adds_to_what_is_known() {
+    let known = |_: u64| {
+        let relation = SpatialRelation {
+            id: String::new(),
+            subject: "g0".into(),
+            relation: Relation::LeftOf,
+            object: "g1".into(),
+            score: 0.9,
+        };
+        Answering::With(vec![relation])
+    };
+    let says = |(number, prompt): (u64, crate::ports::Prompt)| {
+        let asked = format!("How do the thing {number}, the mat stand in image {number}?");
+        if *prompt.text == asked {
+            let text = format!(
+                "The thing {number} is on the mat. The mat is right of the thing {number}. The thing \
+                 {number} is behind the mat. The mat is behind the thing {number}. Who knows."
+            );
+            return Generating::Text(text, 9);
+        }
+        World::generated(number, &prompt)
+    };
+    let mut world = World {
+        generate: Arc::new(says),
+        relate: Arc::new(known),
+        ..World::default()
+    };
+    let places = Task::State(asking(&["How do {things} stand in {caption}?"]));
+    let places = SpecialistConfig::new("places", places);
+    world.config.specialists.insert(2, places);
+    let mut chain = world.start().await;
+    chain.push(3);
+    chain.run().await;
+    for record in chain.captions().values() {
+        let [thing, mat] = [&record.grounding[0].id, &record.grounding[1].id];
+        let spatial: Vec<_> = (record.spatial.iter())
+            .map(|one| (one.id.as_str(), &one.subject, one.relation, &one.object))
+            .collect();
+        // Not: that the mat is right of it, which is known, nor that the mat is behind it as well.
+        let wanted = [
+            ("s0", thing, Relation::LeftOf, mat),
+            ("s1", thing, Relation::On, mat),
+            ("s2", thing, Relation::Behind, mat),
+        ];
+        assert_eq!(spatial, wanted);
+        assert_eq!(record.spatial[1].score, 0.5, "a fake has no probabilities");
+        let prompt = record.models["places"].prompt.as_deref();
+        assert_eq!(prompt, Some("How do {things} stand in {caption}?"));
+        assert_eq!(record.status, Status::Complete);
     }
     chain.finish().await;
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use vila2_actors::annotation::Grounding;
+use crate::annotation::Grounding;
 
 /// Grounding id → name with its article: `the large red circle`; where several share a phrase,
 /// `the first large red circle`, `the second large red circle`, in the specialist's order.
@@ -11,6 +11,7 @@ pub struct Names(HashMap<String, String>);
 
 impl Names {
     /// Names all groundings of one image.
+    #[must_use]
     pub fn of(groundings: &[Grounding]) -> Self {
         let mut shared: HashMap<String, usize> = HashMap::new();
         for grounding in groundings {
@@ -32,6 +33,7 @@ impl Names {
     }
 
     /// The name of a grounding, if it exists.
+    #[must_use]
     pub fn get(&self, id: &str) -> Option<&str> {
         self.0.get(id).map(String::as_str)
     }
