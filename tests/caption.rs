@@ -244,7 +244,7 @@ fn a_table_whose_links_are_mostly_dead_is_healed_by_asking_again() {
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     assert!(
         ran.stderr
-            .contains("nothing was captioned: all 400 inputs failed"),
+            .contains("nothing was captioned: all 400 inputs failed, the first: "),
         "{}",
         ran.stderr
     );

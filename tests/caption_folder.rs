@@ -421,3 +421,38 @@ fn an_interruption_that_comes_early_leaves_a_folder_that_goes_on() {
     assert_eq!(few.out.counts(), [30, 30, 0, 0, 0]);
     assert_eq!(few.out.by_url().len(), 30);
 }
+
+#[test]
+fn a_picture_that_was_mended_is_asked_about_again_and_no_other() {
+    let few = Few::new(&["a", "b"], 50);
+    let whole = fs::read(few.pictures.join("b.png")).unwrap();
+    fs::write(few.pictures.join("b.png"), &whole[..200]).unwrap();
+    let ran = few.run(&[]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(few.out.counts()[..3], [2, 1, 1]);
+    let before = few.out.by_url();
+    fs::write(few.pictures.join("b.png"), whole).unwrap();
+    let changed = [
+        "a picture in ",
+        "has changed since",
+        "--again failed goes on with the mended",
+    ];
+    refused(&few.run(&[]), 2, &changed);
+    // One that was copied to and fro has another time, and the folder may be written otherwise.
+    let copied = fs::read(few.pictures.join("a.png")).unwrap();
+    fs::write(few.pictures.join("a.png"), copied).unwrap();
+    let otherwise = format!("{}/./", few.pictures.display());
+    let ran = caption(&[&otherwise, "--out", text(&few.out.0), "--again", "failed"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("goes on: 1 input answered before"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(few.out.counts(), [2, 2, 0, 0, 0]);
+    let after = few.out.by_url();
+    let [(name, row)] = &before.iter().collect::<Vec<_>>()[..] else {
+        panic!("{before:?}");
+    };
+    assert_eq!(&after[*name], *row, "its answer is the one of before");
+}

@@ -82,7 +82,9 @@ fn the_configured_models_are_listed_with_what_they_are() {
     }
     let missing = run(&["models", "list", "--set", "models.scenes.path=/nowhere"]);
     assert!(
-        missing.stderr.contains("models.scenes: /nowhere: "),
+        missing
+            .stderr
+            .contains("models.scenes.path: /nowhere is no folder; "),
         "{}",
         missing.stderr
     );

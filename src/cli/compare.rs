@@ -258,8 +258,17 @@ fn count_votes(arguments: &Arguments, a: &Side, b: &Side) -> Result<(), Failure>
     let (a, b) = (a.settings(), b.settings());
     let (pair, turned) = (votes::pair(&a, &b), votes::pair(&b, &a));
     let mut all = Vec::new();
+    let mut counted: Vec<String> = Vec::new();
     for path in &arguments.votes {
         let text = read(path)?;
+        if counted.contains(&text) {
+            return Err(Failure::Usage(format!(
+                "--votes {}: the same votes as in another of these files; give those of each voter \
+                 once",
+                path.display()
+            )));
+        }
+        counted.push(text.clone());
         let cast = votes::read(&path.display().to_string(), &text, &pair, &turned)
             .map_err(Failure::Usage)?;
         all.extend(cast);

@@ -294,15 +294,17 @@ fn counts(report: &Report) -> String {
         ));
     }
     if let (Some(list), Some(coverage)) = (report.original_list, report.coverage) {
+        let so_far = if list.finished {
+            ""
+        } else {
+            "captioning is not finished: "
+        };
         text.push_str(&format!(
-            "\nof the {} of `vila2 caption`, {:.1} % are in the export; {} became dead letters there",
+            "\n{so_far}of {} that `vila2 caption` answered, {:.1} % are in the export; {} dead letters",
             output::plural(list.read, "input"),
             coverage * 100.0,
             output::count(list.dead),
         ));
-        if !list.finished {
-            text.push_str("; captioning has not come to its end");
-        }
     }
     text
 }

@@ -69,8 +69,8 @@ fn settings(config: &Config, model: &str) -> Result<ModelSettings, Failure> {
             Ok(settings)
         } else {
             Err(Failure::Usage(format!(
-                "models.{model}.path: {}; set it, or fetch one with `vila2 models pull`",
-                no_folder(&settings.path)
+                "models.{model}.{}",
+                missing(&settings.path)
             )))
         };
     }
@@ -91,6 +91,13 @@ fn settings(config: &Config, model: &str) -> Result<ModelSettings, Failure> {
         "{model} is no folder, and no model of the configuration; accepted: {}, or a folder",
         names.join(", ")
     )))
+}
+
+fn missing(path: &Path) -> String {
+    format!(
+        "path: {}; set it, or fetch one with `vila2 models pull`",
+        no_folder(path)
+    )
 }
 
 fn list(config: &Config, json: bool) -> Result<(), Failure> {
@@ -128,8 +135,12 @@ fn list(config: &Config, json: bool) -> Result<(), Failure> {
             model.providers.join(", "),
             stages.join(", "),
         ]);
-        for fault in &faults {
-            output::note(&format!("models.{name}: {path}: {fault}"));
+        if set.endpoint.is_none() && !set.path.is_dir() {
+            output::note(&format!("models.{name}.{}", missing(&set.path)));
+        } else {
+            for fault in &faults {
+                output::note(&format!("models.{name}: {path}: {fault}"));
+            }
         }
         rows.push(json!({
             "name": name, "path": set.endpoint.is_none().then_some(&path),

@@ -173,7 +173,7 @@ impl Folder {
             Ok(Some(state)) if state.is_blank() && journal::is_blank(&journal) => {
                 State::new(request)
             }
-            Ok(Some(state)) => state.goes_on(path, request)?,
+            Ok(Some(state)) => state.goes_on(path, request, again == Some(Again::Failed))?,
         };
         let mut folder = Self {
             path: path.to_owned(),

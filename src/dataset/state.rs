@@ -1,6 +1,10 @@
 //! `state.json`: what was asked for, and how far it has come.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Component, Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -202,9 +206,16 @@ impl State {
         }
     }
 
-    /// The state for a request that goes on.
-    pub(super) fn goes_on(self, folder: &Path, request: Request) -> Result<Self, Error> {
-        let Some(problem) = difference(&self.request, &request) else {
+    /// The state for a request that goes on. Where what failed is asked for again, it may have been
+    /// mended in between.
+    pub(super) fn goes_on(
+        mut self,
+        folder: &Path,
+        request: Request,
+        may_be_mended: bool,
+    ) -> Result<Self, Error> {
+        let Some(problem) = difference(&self.request, &request, may_be_mended) else {
+            self.request.inputs = request.inputs;
             return Ok(self);
         };
         Err(Error::Refused(format!(
@@ -229,7 +240,7 @@ impl State {
 }
 
 /// The first difference between two requests, in words.
-fn difference(there: &Request, now: &Request) -> Option<String> {
+fn difference(there: &Request, now: &Request, may_be_mended: bool) -> Option<String> {
     let names = |request: &Request| -> Vec<String> {
         request
             .inputs
@@ -237,7 +248,10 @@ fn difference(there: &Request, now: &Request) -> Option<String> {
             .map(|input| input.name.clone())
             .collect()
     };
-    if names(there) != names(now) {
+    let plain = |request: &Request| -> Vec<String> {
+        names(request).iter().map(|name| plain(name)).collect()
+    };
+    if plain(there) != plain(now) {
         return Some(format!(
             "its inputs are {}, not {}",
             short(&names(there)),
@@ -247,7 +261,17 @@ fn difference(there: &Request, now: &Request) -> Option<String> {
     for (old, new) in there.inputs.iter().zip(&now.inputs) {
         match (&old.identity, &new.identity) {
             (Some(a), Some(b)) if a == b => {}
-            (Some(_), Some(_)) => return Some(format!("{} has changed since", old.name)),
+            _ if may_be_mended && new.has_entries_of(old) => {}
+            (Some(_), Some(_)) if new.has_entries_of(old) => {
+                return Some(format!(
+                    "a picture in {} has changed since (--again failed goes on with the mended ones \
+                     among what failed)",
+                    old.name
+                ));
+            }
+            (Some(_), Some(_)) => {
+                return Some(format!("{} has changed since", old.name));
+            }
             _ => {
                 return Some(format!(
                     "{} can be read once only, so nothing can go on; save it to a file and name that",
@@ -276,6 +300,16 @@ fn difference(there: &Request, now: &Request) -> Option<String> {
         ));
     }
     None
+}
+
+/// A path as it is, however it was written: `./pictures/` is `pictures`. URLs stay as they are.
+fn plain(name: &str) -> String {
+    if name.contains("://") {
+        return name.to_owned();
+    }
+    let parts = Path::new(name).components();
+    let parts = parts.filter(|part| !matches!(part, Component::CurDir));
+    parts.collect::<PathBuf>().display().to_string()
 }
 
 fn short(names: &[String]) -> String {

@@ -282,7 +282,7 @@ pub enum Note<'a> {
     Read(u64),
     /// The picture of one cannot be had.
     LeftOut {
-        /// The record.
+        /// The record: its URL and id, or its place.
         id: &'a str,
         /// What is wrong.
         why: &'a str,

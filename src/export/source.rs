@@ -77,6 +77,8 @@ impl Source {
             Ok(_) => Kind::Lines,
         };
         let path = std::path::absolute(path).map_err(Error::file(path))?;
+        // However it was written: with a slash at its end or without.
+        let path = path.components().collect();
         Ok(Self { path, kind })
     }
 

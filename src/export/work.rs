@@ -225,8 +225,8 @@ impl<'a> Work<'a> {
             Err(reason) => lane.leave_out(reason),
             Ok((record, composed, mut loading)) => match self.pictures.wait(&mut loading) {
                 Err((reason, why)) => {
-                    let id = &record.id;
-                    (self.tell)(Note::LeftOut { id, why: &why });
+                    let id = format!("{} ({})", record.url, record.id);
+                    (self.tell)(Note::LeftOut { id: &id, why: &why });
                     lane.leave_out(reason);
                 }
                 Ok(picture) => {

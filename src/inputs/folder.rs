@@ -1,13 +1,13 @@
 //! Pictures in a folder and in the folders in it, in the order of their names.
 
-use std::{
-    path::{Path, PathBuf},
-    time::UNIX_EPOCH,
-};
+use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use super::{Entry, Fault, Spot, at, identity::Identity};
+use super::{
+    Entry, Fault, Spot, at,
+    identity::{AND, Identity},
+};
 use crate::requests::name_of;
 
 /// Endings of pictures; some are of kinds that are not decoded, so that they are told, not passed
@@ -40,7 +40,8 @@ pub(super) struct Found {
     pub(super) pictures: u64,
     /// Other files.
     pub(super) skipped: u64,
-    /// Changes where a picture comes, goes, or changes its size or time.
+    /// Changes where a picture comes, goes, or changes its size: that of the names, then that of
+    /// the sizes.
     pub(super) identity: String,
 }
 
@@ -65,7 +66,7 @@ impl Folder {
             skipped: 0,
             identity: String::new(),
         };
-        let mut identity = Identity::default();
+        let (mut names, mut sizes) = (Identity::default(), Identity::default());
         for file in self.files() {
             let file = file?;
             if !is_picture(&file) {
@@ -74,15 +75,12 @@ impl Folder {
             }
             found.pictures += 1;
             let relative = file.strip_prefix(&self.path).unwrap_or(&file);
-            identity.add(relative.as_os_str().as_encoded_bytes());
-            if let Ok(metadata) = file.metadata() {
-                identity.add(&metadata.len().to_be_bytes());
-                let modified = metadata.modified().ok();
-                let since = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-                identity.add(&since.unwrap_or_default().as_nanos().to_be_bytes());
-            }
+            names.add(relative.as_os_str().as_encoded_bytes());
+            // Not the time, which changes where a collection is copied.
+            let size = file.metadata().map_or(0, |metadata| metadata.len());
+            sizes.add(&size.to_be_bytes());
         }
-        found.identity = identity.text();
+        found.identity = format!("{}{AND}{}", names.text(), sizes.text());
         Ok(found)
     }
 

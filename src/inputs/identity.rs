@@ -11,6 +11,9 @@ use sha2::{Digest as _, Sha256};
 /// What is read at either end of a file.
 const END: u64 = 1 << 16;
 
+/// Between what says which entries a source has, and what says that each is as it was.
+pub(super) const AND: char = '.';
+
 /// A hash over parts, each behind its length.
 #[derive(Default)]
 pub(super) struct Identity(Sha256);

@@ -78,6 +78,19 @@ pub struct Known {
     pub identity: Option<String>,
 }
 
+impl Known {
+    /// Whether the source has the same entries as `other`, though what they hold may have changed.
+    #[must_use]
+    pub fn has_entries_of(&self, other: &Self) -> bool {
+        let entries = |known: &Self| {
+            let identity = known.identity.as_deref()?;
+            let entries = identity.split(identity::AND).next()?;
+            Some(entries.to_owned())
+        };
+        self.identity.is_some() && entries(self) == entries(other)
+    }
+}
+
 /// Entries with the places behind them.
 pub type Entries<'a> = Box<dyn Iterator<Item = Result<(Entry, Place), Fault>> + 'a>;
 

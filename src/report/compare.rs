@@ -292,9 +292,10 @@ fn push(parts: &mut Vec<Part>, text: &str, is_own: bool) {
 #[must_use]
 pub fn verdict(tally: &votes::Tally) -> String {
     let Estimate { low, high, .. } = tally.b_of_decided.share;
+    let is_clear = tally.sign_test < 0.05;
     let clear = match (low > 0.5, high < 0.5) {
-        (true, _) => "B is better",
-        (_, true) => "A is better",
+        (true, _) if is_clear => "B is better",
+        (_, true) if is_clear => "A is better",
         _ => "either may be better",
     };
     format!(

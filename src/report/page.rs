@@ -88,6 +88,7 @@ pub fn render(
         score_facts => score_facts(&summary["score"]),
         stages => in_path_order(captions.iter().flat_map(|one| one.queue_ms.keys()).map(String::as_str)),
         models => models(captions),
+        has_stages => dead.iter().any(|letter| letter["headers"]["vila2-stage"].is_string()),
         dead => dead.iter().map(dead_letter).collect::<Vec<_>>(),
         dead_count => summary["dead"].as_u64().unwrap_or(dead.len() as u64),
         count => summary["captions"].as_u64().unwrap_or(captions.len() as u64),

@@ -1,6 +1,13 @@
 //! Answers into a folder.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    fs::File,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    sync::Arc,
+};
+
+use serde_json::Value;
 
 use super::{
     super::{
@@ -113,13 +120,27 @@ fn close(folder: &Folder, arguments: &Arguments) -> Result<(), Failure> {
     let why = match totals.dead() {
         0 => "there was no input".to_owned(),
         1 => "the one input failed".to_owned(),
-        dead => format!("all {} inputs failed", output::count(dead)),
+        dead => format!("all {} inputs failed, the first", output::count(dead)),
     };
     let letters = folder.path().join("dead.jsonl");
+    let first = first_of(&letters).unwrap_or_default();
     Err(Failure::Failed(format!(
-        "nothing was captioned: {why}; see {}",
+        "nothing was captioned: {why}{first}; see {}",
         letters.display()
     )))
+}
+
+/// The first dead letter: `INPUT: REASON: DETAIL`.
+fn first_of(letters: &Path) -> Option<String> {
+    let mut line = String::new();
+    BufReader::new(File::open(letters).ok()?)
+        .read_line(&mut line)
+        .ok()?;
+    let letter: Value = serde_json::from_str(&line).ok()?;
+    let [input, reason, detail] =
+        ["input", "reason", "detail"].map(|member| letter[member].as_str().unwrap_or_default());
+    let said = format!(": {input}: {reason}: {detail}");
+    Some(output::visible(&said).into_owned())
 }
 
 /// One line: what was read is captions and dead letters.
@@ -159,14 +180,12 @@ fn failed(error: dataset::Error) -> Failure {
 }
 
 fn stopped(error: captioning::Error, folder: &Folder, count: Option<u64>) -> Failure {
-    let left = count.map(|count| count.saturating_sub(folder.totals().read()));
-    let left = left.map_or_else(String::new, |left| {
-        format!("; {} not answered yet", output::plural(left, "input"))
+    let of = count.map_or_else(String::new, |count| {
+        format!(" of {}", output::plural(count, "input"))
     });
     let goes_on = format!(
-        "{}{left}\n  give the same command again: it goes on where {} ends",
-        counts(folder),
-        folder.path().display()
+        "answered so far{of}: {}\n  give the same command again to go on",
+        counts(folder)
     );
     match error {
         captioning::Error::Chain(error) => {
