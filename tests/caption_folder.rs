@@ -84,7 +84,7 @@ fn a_folder_of_folders_gets_a_row_or_a_dead_letter_for_every_picture() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert_eq!(out.counts(), [63, 61, 2, 1, 1]);
     let said = "63 read: 61 captions (1 picture seen before), 2 dead letters (fetch_failed 1, \
-                unsupported_format 1); 1 file without a picture passed over\n";
+                unsupported_format 1); 1 file passed over\n";
     assert_eq!(ran.stdout, said);
     let why = "every input was answered by an earlier run; --again failed";
     assert!(ran.stderr.contains(why), "{}", ran.stderr);

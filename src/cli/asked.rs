@@ -118,7 +118,22 @@ pub(super) fn open(inputs: &[OsString], listing: &Listing) -> Result<Arc<Inputs>
     let looking = progress::spinner("looking at the inputs");
     let inputs = inputs::open(inputs, &listing.columns(), listing.format());
     looking.finish_and_clear();
-    Ok(Arc::new(inputs.map_err(faults)?))
+    let inputs = inputs.map_err(faults)?;
+    if inputs.count() == Some(0) {
+        return Err(Failure::Usage(nothing_in(&inputs)));
+    }
+    Ok(Arc::new(inputs))
+}
+
+/// Lists without a line.
+fn nothing_in(inputs: &Inputs) -> String {
+    let names: Vec<_> = (inputs.known().into_iter())
+        .map(|known| output::visible(&known.name).into_owned())
+        .collect();
+    format!(
+        "nothing to caption: there is no line or row in {}",
+        names.join(", ")
+    )
 }
 
 /// A part of the inputs, chosen by a seed; also how many there are in all.

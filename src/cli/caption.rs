@@ -12,7 +12,7 @@ use super::{
     asked::{self, Asked},
     output,
 };
-use crate::{app::sidecar::Sidecars, inputs::Inputs};
+use crate::app::sidecar::Sidecars;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -50,9 +50,6 @@ enum Again {
 pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure> {
     let (config, layers) = arguments.asked.settings(common)?;
     let inputs = arguments.asked.open()?;
-    if inputs.count() == Some(0) {
-        return Err(Failure::Usage(nothing_in(&inputs)));
-    }
     let sample = match arguments.sample {
         Some(size) => Some(asked::sample(&inputs, size, arguments.seed)?.1),
         None => None,
@@ -72,15 +69,4 @@ fn kept_texts(sidecars: Option<&Sidecars>) -> Option<String> {
          move it away and give the same command again, or leave --txt out",
         first.display()
     ))
-}
-
-/// Lists without a line.
-fn nothing_in(inputs: &Inputs) -> String {
-    let names: Vec<_> = (inputs.known().into_iter())
-        .map(|known| output::visible(&known.name).into_owned())
-        .collect();
-    format!(
-        "nothing to caption: there is no line or row in {}",
-        names.join(", ")
-    )
 }

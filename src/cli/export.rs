@@ -218,6 +218,19 @@ fn work(
     } else {
         output::line(&counts(&report))?;
     }
+    if let (From::Source(source), 0) = (&from, report.read) {
+        let is_unfinished = report.original_list.is_some_and(|list| !list.finished);
+        let why = if is_unfinished {
+            "no answer is in a Parquet file yet: captioning is not finished; give its command again, \
+             then this one"
+        } else {
+            "there is no record"
+        };
+        let place = source.path().display();
+        return Err(Failure::Failed(format!(
+            "{place}: nothing to export: {why}"
+        )));
+    }
     if report.written == 0 && report.read > 0 {
         return Err(Failure::Failed("every record was left out".to_owned()));
     }

@@ -351,7 +351,12 @@ impl<'a> Section<'a> {
     fn refuse_unknown(&self) {
         let asked = self.asked.borrow();
         for key in self.table.keys().filter(|key| !asked.contains(*key)) {
-            let accepted = asked.iter().cloned().collect::<Vec<_>>().join(", ");
+            let mut accepted: Vec<_> = asked.iter().map(String::as_str).collect();
+            if self.path.is_empty() {
+                // A list of tables, which the layers have read already.
+                accepted.push("specialists");
+            }
+            let accepted = accepted.join(", ");
             self.fault(key, "is not a key", &accepted);
         }
     }

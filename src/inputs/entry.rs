@@ -186,7 +186,7 @@ fn of_json(text: &str, place: &str, base: &Base) -> Entry {
         return as_it_is(place);
     };
     let url = (members.get("url")).and_then(|url| serde_json::from_str::<String>(url.get()).ok());
-    let Some(named) = url else {
+    let Some(named) = url.filter(|url| !url.trim().is_empty()) else {
         return as_it_is(place);
     };
     if is_url(&named) {

@@ -83,7 +83,8 @@ fn source(
     }
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => folder(path, columns, format),
-        Ok(_) if has_ending(path, &["tar"]) || shards::is_tar(path) => {
+        // A pipe gives its bytes once: none are taken to see what it is.
+        Ok(metadata) if metadata.is_file() && is_tar(path) => {
             Ok(vec![shard(path).map_err(|fault| vec![fault])?])
         }
         Ok(_) if is_packed_tar(&name) => {
@@ -213,6 +214,10 @@ fn files(folder: &Path, ending: &str) -> io::Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
+}
+
+fn is_tar(path: &Path) -> bool {
+    has_ending(path, &["tar"]) || shards::is_tar(path)
 }
 
 fn is_packed_tar(name: &str) -> bool {

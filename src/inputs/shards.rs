@@ -35,7 +35,7 @@ pub(super) struct Shard {
 pub(super) struct Found {
     /// Samples with a picture, and pictures that are refused.
     pub(super) samples: u64,
-    /// Samples without a picture, and pictures beside another.
+    /// Samples without a picture, pictures beside another, and members without a key.
     pub(super) skipped: u64,
 }
 
@@ -57,12 +57,13 @@ impl Shard {
     /// Goes through its headers once.
     pub(super) fn look(&self) -> Result<Found, Fault> {
         let mut found = Found::default();
-        self.samples(&mut |sample| {
+        let keyless = self.samples(&mut |sample| {
             let entries = sample.entries();
             found.samples += entries;
             found.skipped += sample.beside + u64::from(entries == 0);
             true
         })?;
+        found.skipped += keyless;
         Ok(found)
     }
 
@@ -81,9 +82,12 @@ impl Shard {
             let read = shard.samples(&mut |sample| {
                 let repeated = sample.repeated.iter();
                 let repeated = repeated.map(|path| sample.refused(&shard, path));
+                let link = sample.link.iter();
+                let link = link.map(|path| sample.refused_link(&shard, path));
                 sample
                     .entry(&shard)
                     .into_iter()
+                    .chain(link)
                     .chain(repeated)
                     .all(|entry| {
                         number += 1;
@@ -97,14 +101,15 @@ impl Shard {
         Box::new(entries.into_iter())
     }
 
-    /// Calls `each` with every sample until it returns false.
-    fn samples(&self, each: &mut dyn FnMut(Parts) -> bool) -> Result<(), Fault> {
+    /// Calls `each` with every sample until it returns false; how many files have no key.
+    fn samples(&self, each: &mut dyn FnMut(Parts) -> bool) -> Result<u64, Fault> {
         let fault = |error: io::Error| fault(&self.name, &error);
         let file = File::open(&self.path).map_err(fault)?;
         let length = file.metadata().map_err(fault)?.len();
         let mut archive = tar::Archive::new(file);
         let mut sample = Parts::default();
         let mut keys = HashSet::new();
+        let mut keyless = 0;
         let mut done = |mut sample: Parts| {
             if sample.key.is_empty() {
                 return true;
@@ -116,26 +121,29 @@ impl Shard {
         };
         for member in archive.entries_with_seek().map_err(fault)? {
             let mut member = member.map_err(fault)?;
-            if !member.header().entry_type().is_file() {
+            let kind = member.header().entry_type();
+            let is_link = kind.is_hard_link() || kind.is_symlink();
+            if !kind.is_file() && !is_link {
                 continue;
             }
             let (at, bytes) = (member.raw_file_position(), member.size());
             let path = PathBuf::from(name_of(member.path().map_err(fault)?.as_os_str()));
             let ends = at.saturating_add(bytes);
-            if ends > length {
+            if !is_link && ends > length {
                 return Err(cut(&self.name, &path, [at, ends, length]));
             }
             let Some((key, ending)) = key(&path) else {
+                keyless += 1;
                 continue;
             };
             if key != sample.key {
                 let before = std::mem::replace(&mut sample, Parts::new(key));
                 if !done(before) {
-                    return Ok(());
+                    return Ok(keyless);
                 }
             }
             match ending.as_str() {
-                "json" | "txt" => {
+                "json" | "txt" if !is_link => {
                     let mut text = Vec::new();
                     (&mut member)
                         .take(SIDE)
@@ -143,12 +151,14 @@ impl Shard {
                         .map_err(fault)?;
                     sample.note(&ending, &text);
                 }
-                _ if is_picture(&path) => sample.picture(path, ending, (at, bytes)),
+                _ if is_picture(&path) => {
+                    sample.picture(path, ending, (!is_link).then_some((at, bytes)));
+                }
                 _ => {}
             }
         }
         done(sample);
-        Ok(())
+        Ok(keyless)
     }
 }
 
@@ -177,6 +187,8 @@ struct Parts {
     picture: Option<(u64, u64)>,
     /// The member that it is.
     path: PathBuf,
+    /// A picture that is only a link to another member.
+    link: Option<PathBuf>,
     /// Endings of all pictures.
     endings: HashSet<String>,
     /// Pictures of other endings beside it.
@@ -196,14 +208,16 @@ impl Parts {
         }
     }
 
-    /// Takes a picture.
-    fn picture(&mut self, path: PathBuf, ending: String, place: (u64, u64)) {
+    /// Takes a picture; without a place it is a link.
+    fn picture(&mut self, path: PathBuf, ending: String, place: Option<(u64, u64)>) {
         if !self.endings.insert(ending) {
             self.repeated.push(path);
-        } else if self.picture.is_some() {
+        } else if self.picture.is_some() || self.link.is_some() {
             self.beside += 1;
+        } else if place.is_some() {
+            (self.picture, self.path) = (place, path);
         } else {
-            (self.picture, self.path) = (Some(place), path);
+            self.link = Some(path);
         }
     }
 
@@ -212,11 +226,13 @@ impl Parts {
         if self.picture.take().is_some() {
             self.repeated.insert(0, std::mem::take(&mut self.path));
         }
+        self.repeated.extend(self.link.take());
     }
 
     /// How many entries come of it.
     fn entries(&self) -> u64 {
-        u64::from(self.picture.is_some()) + self.repeated.len() as u64
+        let first = u64::from(self.picture.is_some() || self.link.is_some());
+        first + self.repeated.len() as u64
     }
 
     /// One of the pictures that are refused.
@@ -226,6 +242,17 @@ impl Parts {
             "the tar has more than one picture of the key {}, and {} is not the first: give each \
              sample a key of its own",
             self.key,
+            path.display()
+        );
+        Entry::refused(own, "bad_request", what)
+    }
+
+    /// The picture that is a link.
+    fn refused_link(&self, shard: &Shard, path: &Path) -> Entry {
+        let own = format!("{}#{}", shard.path.display(), self.key);
+        let what = format!(
+            "{} is a link in the tar and holds no picture: pack it again with `tar --dereference \
+             --hard-dereference`",
             path.display()
         );
         Entry::refused(own, "bad_request", what)

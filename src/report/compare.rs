@@ -175,7 +175,8 @@ pub fn rows(comparison: &Comparison) -> Vec<Row> {
         &comparison.seconds,
         [span; 2],
         "Once the chain is full, each configuration alone on this machine, one after the other. The \
-         interval is that of two separate runs, not paired.",
+         interval is that of two separate runs, not paired: where something else kept the machine busy \
+         during one of them, that shows as a difference.",
     );
     let dead = |counted: Counted| {
         let share = percent(counted.share.value);

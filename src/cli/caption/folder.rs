@@ -167,7 +167,7 @@ fn counts(folder: &Folder) -> String {
     }
     if totals.skipped > 0 {
         let files = output::plural(totals.skipped, "file");
-        line.push_str(&format!("; {files} without a picture passed over"));
+        line.push_str(&format!("; {files} passed over"));
     }
     line
 }

@@ -27,7 +27,7 @@ pub(super) fn run(config: &Config, model: &str, json: bool) -> Result<(), Failur
     let question = &config.stages.caption.prompts[0];
     let inspected = inspect(&settings, question).map_err(|error| {
         let advice = match error {
-            InspectError::Folder(_) => "; fetch it again, or another, with `vila2 models pull`",
+            InspectError::Folder(_) => "; `vila2 models pull` fetches it again, or another",
             InspectError::Prompt(_) | InspectError::Empty(_) => "",
         };
         Failure::Failed(format!("{error}{advice}"))

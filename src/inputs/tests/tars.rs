@@ -46,7 +46,7 @@ fn a_tar_gives_its_samples_with_what_stands_beside_the_pictures() {
         ],
     );
     let inputs = opened(&[&path]);
-    assert_eq!((inputs.count(), inputs.skipped()), (Some(4), 1));
+    assert_eq!((inputs.count(), inputs.skipped()), (Some(4), 2));
     let all = all(&inputs);
     let own = |key: &str| format!("{}#{key}", path.display());
     let about: Vec<_> = (all.iter())
@@ -191,4 +191,60 @@ fn a_key_names_one_picture_and_what_is_more_is_refused_or_counted() {
             more("c", "c.png"),
         ]
     );
+}
+
+#[test]
+fn links_are_refused_with_what_to_do_and_files_without_a_key_are_counted() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("links.tar");
+    let mut tar = tar::Builder::new(fs::File::create(&path).unwrap());
+    let mut file = |name: &str, link: Option<(tar::EntryType, &str)>| {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        let Some((kind, target)) = link else {
+            header.set_size(7);
+            tar.append_data(&mut header, name, &b"picture"[..]).unwrap();
+            return;
+        };
+        header.set_entry_type(kind);
+        header.set_size(0);
+        tar.append_link(&mut header, name, target).unwrap();
+    };
+    file("x1.jpg", None);
+    file("x2.jpg", Some((tar::EntryType::Link, "x1.jpg")));
+    file("x3.jpg", Some((tar::EntryType::Symlink, "x1.jpg")));
+    // Beside a picture it is one more of its sample; what is no picture is nothing.
+    file("x4.jpg", None);
+    file("x4.mask.png", Some((tar::EntryType::Link, "x1.jpg")));
+    file("notes", Some((tar::EntryType::Symlink, "x1.jpg")));
+    file(".jpg", None);
+    file("d/.jpg", None);
+    tar.finish().unwrap();
+    let inputs = opened(&[&path]);
+    assert_eq!((inputs.count(), inputs.skipped()), (Some(4), 3 + 1));
+    let all = all(&inputs);
+    let own = |key: &str| format!("{}#{key}", path.display());
+    let names: Vec<_> = all.iter().map(|entry| entry.name.clone()).collect();
+    assert_eq!(names, ["x1", "x2", "x3", "x4"].map(own));
+    for (at, entry) in all.iter().enumerate() {
+        match &entry.content {
+            Ok(_) => assert!(at == 0 || at == 3, "{at}"),
+            Err(refusal) => {
+                let wanted = format!("x{}.jpg is a link in the tar", at + 1);
+                assert_eq!(refusal.reason, "bad_request");
+                assert!(refusal.detail.contains(&wanted), "{}", refusal.detail);
+                assert!(refusal.detail.contains("--hard-dereference"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pipe_with_a_pictures_name_is_no_picture_and_is_not_waited_for() {
+    let home = tempfile::tempdir().unwrap();
+    let pipe = home.path().join("pipe.jpg");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let inputs = opened(&[&pipe]);
+    assert_eq!(inputs.count(), Some(1));
 }
