@@ -63,6 +63,9 @@ struct Arguments {
     /// Threads of both
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// Most tokens of an answer; 1 shows what pictures and prompts cost before anything is written
+    #[arg(long, default_value_t = 128)]
+    longest: u32,
     /// The question
     #[arg(long, default_value = "Describe this image in detail.")]
     prompt: String,
@@ -140,6 +143,9 @@ fn main() -> anyhow::Result<()> {
         threads: Some(arguments.threads),
         pictures,
     };
+    for picture in &mut workload.pictures {
+        picture.max_tokens = picture.max_tokens.min(arguments.longest);
+    }
     let images: Vec<Arc<Image>> = workload.pictures.iter().map(|p| decoded(&p.file)).collect();
     let work = tempfile::tempdir()?;
     hand_over(&workload, &images, work.path())?;
