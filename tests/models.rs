@@ -199,7 +199,7 @@ fn a_model_is_looked_into_by_name_and_by_folder() {
     assert!(
         broken
             .stderr
-            .contains("config.json: missing; fetch it again"),
+            .contains("config.json: missing; `vila2 models pull` fetches it again"),
         "{}",
         broken.stderr
     );
