@@ -135,16 +135,24 @@ fn asked_of_ppocr(config: &Config, layers: &Layers, model: &str) -> Vec<Fault> {
     told.collect()
 }
 
+/// The specialists that have a model read text, with a prompt or without.
+fn text_readers<'a>(
+    stages: &'a Stages,
+    model: &'a str,
+    is_prompted: bool,
+) -> impl Iterator<Item = &'a Specialist> {
+    let asked = stages.asked();
+    let readers = asked.filter(move |one| one.model == model && one.kind == Kind::ReadText);
+    readers.filter(move |one| one.is_prompted() == is_prompted)
+}
+
 /// The specialists that have a model read text that waits for a question.
 fn without_question<'a>(
     stages: &'a Stages,
     layers: &'a Layers,
     model: &'a str,
 ) -> impl Iterator<Item = Fault> {
-    let readers = stages
-        .asked()
-        .filter(move |one| one.model == model && one.kind == Kind::ReadText && !one.is_prompted());
-    readers.map(move |one| {
+    text_readers(stages, model, false).map(move |one| {
         let problem = format!("is missing: {model:?} is no PP-OCR, and reads where it is asked to");
         let accepted = "prompt = \"<OCR_WITH_REGION>\" for a folder of Florence-2; or a folder of \
                         PP-OCR (`make runtime`) as `model`";
@@ -158,10 +166,7 @@ fn without_places<'a>(
     layers: &'a Layers,
     model: &'a str,
 ) -> impl Iterator<Item = Fault> {
-    let readers = stages
-        .asked()
-        .filter(move |one| one.model == model && one.kind == Kind::ReadText && one.is_prompted());
-    readers.map(|one| reads_no_places(layers, one, "is asked by prompt"))
+    text_readers(stages, model, true).map(|one| reads_no_places(layers, one, "is asked by prompt"))
 }
 
 fn reads_no_places(layers: &Layers, one: &Specialist, how: &str) -> Fault {

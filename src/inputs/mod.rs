@@ -82,11 +82,9 @@ impl Known {
     /// Whether the source has the same entries as `other`, though what they hold may have changed.
     #[must_use]
     pub fn has_entries_of(&self, other: &Self) -> bool {
-        let entries = |known: &Self| {
-            let identity = known.identity.as_deref()?;
-            let entries = identity.split(identity::AND).next()?;
-            Some(entries.to_owned())
-        };
+        fn entries(known: &Known) -> Option<&str> {
+            known.identity.as_deref()?.split(identity::AND).next()
+        }
         self.identity.is_some() && entries(self) == entries(other)
     }
 }

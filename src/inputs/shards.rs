@@ -235,27 +235,30 @@ impl Parts {
         first + self.repeated.len() as u64
     }
 
+    /// Its name for a person.
+    fn name(&self, shard: &Shard) -> String {
+        format!("{}#{}", shard.path.display(), self.key)
+    }
+
     /// One of the pictures that are refused.
     fn refused(&self, shard: &Shard, path: &Path) -> Entry {
-        let own = format!("{}#{}", shard.path.display(), self.key);
         let what = format!(
             "the tar has more than one picture of the key {}, and {} is not the first: give each \
              sample a key of its own",
             self.key,
             path.display()
         );
-        Entry::refused(own, "bad_request", what)
+        Entry::refused(self.name(shard), "bad_request", what)
     }
 
     /// The picture that is a link.
     fn refused_link(&self, shard: &Shard, path: &Path) -> Entry {
-        let own = format!("{}#{}", shard.path.display(), self.key);
         let what = format!(
             "{} is a link in the tar and holds no picture: pack it again with `tar --dereference \
              --hard-dereference`",
             path.display()
         );
-        Entry::refused(own, "bad_request", what)
+        Entry::refused(self.name(shard), "bad_request", what)
     }
 
     /// Takes what the json says; the text where the json has no caption.
@@ -280,7 +283,7 @@ impl Parts {
 
     fn entry(&self, shard: &Shard) -> Option<Entry> {
         let (at, bytes) = self.picture?;
-        let own = format!("{}#{}", shard.path.display(), self.key);
+        let own = self.name(shard);
         let member = Member {
             path: shard.path.clone(),
             at,

@@ -75,3 +75,17 @@ fn differences_carry_their_sign() {
     assert_eq!(signed(2.0, text), "+2.0");
     assert_eq!(signed(-0.01, text), "0.0");
 }
+
+#[test]
+fn votes_are_clear_only_where_interval_and_sign_test_say_so() {
+    use votes::Winner;
+    let said = |a: usize, b: usize| {
+        let cast = [vec![Winner::A; a], vec![Winner::B; b]].concat();
+        verdict(&votes::tally(cast))
+    };
+    let narrow = said(6, 16);
+    assert!(narrow.contains("p = 0.052"), "{narrow}");
+    assert!(narrow.ends_with("either may be better"), "{narrow}");
+    assert!(said(5, 25).ends_with("B is better"));
+    assert!(said(25, 5).ends_with("A is better"));
+}
